@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "build", "info"]
+__all__ = ["__version__", "build", "info", "relocate"]
 
 if TYPE_CHECKING:
-    from mosaic.build.report import Report
+    from mosaic.builder.report import Report
 
 
 def build(
@@ -48,8 +48,8 @@ def build(
     :class:`~mosaic.errors.UsageError` for an argument that can't be meant. Then nothing has
     changed.
     """
-    from mosaic.build.make import make
-    from mosaic.build.options import options
+    from mosaic.builder.make import make
+    from mosaic.builder.options import options
 
     sources = [source] if isinstance(source, str | os.PathLike | dict) else list(source)
     chosen = options(
@@ -75,6 +75,17 @@ def info(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises :class:`~mosaic.errors.NotACatalogError` when it holds no mosaic.
     """
-    from mosaic.build.info import describe
+    from mosaic.builder.info import describe
 
     return describe(folder)
+
+
+def relocate(folder: str | os.PathLike[str], base: str | None = None) -> list[str]:
+    """Rewrites the absolute paths in a mosaic (its time slices) after its folder moved.
+
+    ``base``: folder or URL from which it will be read; by default where it lies. Returns the
+    files rewritten. Raises :class:`~mosaic.errors.NotACatalogError` when it holds no mosaic.
+    """
+    from mosaic.builder.info import relocate as rewrite
+
+    return rewrite(folder, base)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -53,39 +55,70 @@ def main() -> None:
 
 @main.command()
 @click.argument("source", nargs=-1, required=True)
-@click.option("-o", "--out", required=True, help="Folder of the mosaic; it appears whole.")
 @click.option(
-    "--dst-crs", default="auto", show_default=True, help="CRS of the mosaic: auto, utm or a code."
+    "-o",
+    "--out",
+    metavar="DIR",
+    required=True,
+    help="Folder to write; it appears whole or not at all.",
 )
-@click.option("--res", type=float, multiple=True, help="Pixel size; twice for width and height.")
+@click.option(
+    "--dst-crs",
+    metavar="CRS",
+    default="auto",
+    show_default=True,
+    help="The mosaic's CRS: a code such as EPSG:3857; 'utm', the zone of the middle; or 'auto', "
+    "the scenes' own if they share one, else UTM, EPSG:3413 or 3031 (polar) or 4326 by extent.",
+)
+@click.option(
+    "--res",
+    type=float,
+    metavar="SIZE",
+    multiple=True,
+    help="Pixel size in units of the CRS, twice for width and height; default: the finest scene's.",
+)
 @click.option("--bbox", type=_Bbox(), help="West,south,east,north in degrees.")
-@click.option("--bands", type=_Names(), help="Asset keys, band names or common names.")
+@click.option(
+    "--bands",
+    type=_Names(),
+    help="Asset keys, band names or common names; default: every asset with pixels.",
+)
 @click.option(
     "--resampling",
+    metavar="METHOD",
     multiple=True,
     default=("nearest",),
     show_default=True,
-    help="Method, or ASSET=METHOD for one asset (repeatable).",
+    help="nearest, bilinear, cubic, …; or for one asset, such as SCL=nearest. Repeatable.",
 )
 @click.option(
     "--sort",
+    metavar="PROPERTY",
     default="-datetime",
     show_default=True,
-    help="Property; the first in its order lies on top, '-' reverses it.",
+    help="Which scene lies on top: the one with the smallest value, with '-' the greatest.",
 )
 @click.option(
     "--slices",
     type=click.Choice(["none", "day", "month", "year"]),
     default="none",
     show_default=True,
-    help="One more index for each time slice.",
+    help="One more index (.gti) for each asset and day, month or year.",
 )
-@click.option("--stack", "stacks", type=_Names(), multiple=True, help="Composite of assets.")
-@click.option("--nodata", type=float, help="Value for sources that declare none.")
-@click.option("--dtype", help="Data type, where items don't tell it.")
+@click.option(
+    "--stack",
+    "stacks",
+    type=_Names(),
+    multiple=True,
+    help="Single-band assets as one image, such as B04,B03,B02. Repeatable.",
+)
+@click.option("--nodata", type=float, help="Nodata value of scenes that declare none.")
+@click.option("--dtype", metavar="TYPE", help="Data type, where items tell none; spares a read.")
 @click.option("--overwrite", is_flag=True, help="Replace the mosaic that is there.")
 @click.option("--skip-bad", is_flag=True, help="Leave out, and report, what can't be indexed.")
-@click.option("--verify", is_flag=True, help="Read every header and believe it.")
+@click.option(
+    "--verify", is_flag=True, help="Read every file's header, believe it, report what differs."
+)
 @click.option("--json", "as_json", is_flag=True, help="The report as JSON on stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 @click.option("-v", "--verbose", is_flag=True, help="Print every problem.")
@@ -99,13 +132,13 @@ def build(
     resampling: tuple[str, ...],
     **chosen: Any,
 ) -> None:
-    """Index SOURCE… as a mosaic.
+    """Build a mosaic of SOURCE… in a folder.
 
-    SOURCE is a raster, a folder, a glob, a STAC Item, ItemCollection, Catalog or NDJSON file,
-    stac-geoparquet, or '-' for a list of these (or items) on standard input.
+    SOURCE is a raster file, a folder, a glob, a STAC Item, ItemCollection, Catalog or Collection
+    (JSON, NDJSON) or stac-geoparquet; '-' reads a list of these, or items, from standard input.
     """
-    from mosaic.build.make import make
-    from mosaic.build.options import options
+    from mosaic.builder.make import make
+    from mosaic.builder.options import options
 
     with _errors(as_json, verbose):
         picked = options(res=res or None, resampling=_methods(resampling), **chosen)
@@ -139,8 +172,11 @@ def info(folder: str, as_json: bool) -> None:
 @click.option("--base", help="Folder or URL it will be read from; default: where it lies.")
 @click.option("--json", "as_json", is_flag=True, help="The files rewritten, as JSON on stdout.")
 def relocate(folder: str, base: str | None, as_json: bool) -> None:
-    """Rewrite the absolute paths in FOLDER (time slices) after it moved."""
-    from mosaic.build.info import relocate as rewrite
+    """Mend the time slices of a moved FOLDER.
+
+    A slice names its index by an absolute path; everything else in a mosaic is relative.
+    """
+    from mosaic.builder.info import relocate as rewrite
 
     with _errors(as_json, True):
         changed = rewrite(folder, base)
@@ -224,7 +260,7 @@ def _summary(report: dict[str, Any], verbose: bool) -> None:
     zones = ", ".join(f"{count} in {_name(name)}" for name, count in _counts(report)[:6])
     height, width = report["shape"]
     lines = [
-        f"{report['items']:,} items ({zones})",
+        f"items    {report['items']:,} ({zones})",
         f"grid     {_name(report['crs'])}, {width} x {height} pixels of "
         f"{_size(report['resolution'])}",
     ]
@@ -241,13 +277,13 @@ def _summary(report: dict[str, Any], verbose: bool) -> None:
         lines.append(f"slices   {len(slices)}: {slices[0]} to {slices[-1]}")
     if report["headers_read"]:
         lines.append(f"headers  {report['headers_read']:,} files opened")
+    lines.append(f"written  {_near(report['path'])} in {report['seconds']:.1f} s")
     for line in lines:
         click.echo(line, err=True)
     for note in report["notes"]:
         click.echo(f"note     {note}", err=True)
     _list([Problem(**one) for one in report["disagreements"]], verbose, "believed the file: ")
     _list([Problem(**one) for one in report["left_out"]], verbose, "left out: ")
-    click.echo(f"{report['path']}  ({report['seconds']:.1f} s)", err=True)
 
 
 def _counts(report: dict[str, Any]) -> list[tuple[str, int]]:
@@ -259,19 +295,32 @@ def _describe(found: dict[str, Any]) -> None:
     height, width = found["shape"]
     west, south, east, north = found["bbox"]
     first, last = (time[:10] if time else "?" for time in found["interval"])
+    labels = sorted({name.rpartition("_")[2].removesuffix(".gti") for name in found["slices"]})
     rows = [
         ("items", f"{found['items']:,} ({zones})"),
-        ("grid", f"{_name(found['crs'])}, {width} x {height} of {_size(found['resolution'])}"),
+        (
+            "grid",
+            f"{_name(found['crs'])}, {width} x {height} pixels of {_size(found['resolution'])}",
+        ),
         ("bbox", f"{west:.5g}, {south:.5g}, {east:.5g}, {north:.5g}"),
         ("time", f"{first} to {last}"),
-        ("on top", f"first by {found['sort']}"),
+        ("on top", _top(found["sort"])),
         ("indexes", ", ".join(found["indexes"])),
         ("stacks", ", ".join(found["stacks"]) or "none"),
-        ("slices", str(len(found["slices"]))),
+        ("slices", f"{len(labels)}: {labels[0]} to {labels[-1]}" if labels else "none"),
         ("size", f"{found['bytes'] / 1e6:.1f} MB"),
     ]
     for name, value in rows:
         click.echo(f"{name:9}{value}")
+
+
+def _near(path: str) -> str:
+    here = str(Path.cwd())
+    return path.removeprefix(f"{here}{os.sep}") if here != os.sep else path
+
+
+def _top(sort: str) -> str:
+    return f"{'greatest' if sort.startswith('-') else 'smallest'} {sort.lstrip('+-')}"
 
 
 if __name__ == "__main__":

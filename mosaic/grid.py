@@ -179,12 +179,13 @@ class Grids:
         return flat & (t[:, 0] > 0) & (t[:, 4] < 0)
 
 
-def pixel_extent(grids: Grids, target: str) -> Floats:
-    """(n, 2) largest width and height, in another CRS's units, of a pixel of each grid.
+def pixel_extent(grids: Grids, target: str) -> tuple[Floats, Floats]:
+    """(n, 2) largest and (n, 2) typical width and height of a grid's pixels in another CRS.
 
     Taken at nine places of the raster; NaN where none of them can be projected.
     """
-    extent = np.full((len(grids), 2), np.nan)
+    largest = np.full((len(grids), 2), np.nan)
+    typical = largest.copy()
     u, v = (axis.ravel() for axis in np.meshgrid([0.0, 0.5, 1.0], [0.0, 0.5, 1.0]))
     whole = world(target)
     for index, name in enumerate(grids.crs):
@@ -206,8 +207,9 @@ def pixel_extent(grids: Grids, target: str) -> Floats:
                 size += np.stack([dx, np.abs(y1 - y0)])
         size[~np.isfinite(size)] = np.nan
         known = ~np.isnan(size).all(axis=(0, 2))
-        extent[rows[known]] = np.nanmax(size[:, known], axis=2).T
-    return extent
+        largest[rows[known]] = np.nanmax(size[:, known], axis=2).T
+        typical[rows[known]] = np.nanmedian(size[:, known], axis=2).T
+    return largest, typical
 
 
 def utm(longitude: float, latitude: float) -> str:
@@ -248,7 +250,7 @@ def nice_resolution(size: float, own: float | None) -> float:
     return math.floor(size * scale) / scale
 
 
-def overview_factors(width: int, height: int, smallest: int = 256) -> tuple[int, ...]:
+def overview_factors(width: int, height: int, smallest: int = 128) -> tuple[int, ...]:
     """Powers of two by which a mosaic is shrunk until it fits ``smallest`` pixels."""
     factors = []
     factor = 2

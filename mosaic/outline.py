@@ -51,10 +51,11 @@ class Outlines:
     """Rows of grids no part of which can be projected."""
 
 
-def outlines(grids: Grids, target: str, pixel: Floats) -> Outlines:
+def outlines(grids: Grids, target: str, pixel: Floats, apart: Bools | None = None) -> Outlines:
     """Outlines of rasters in a CRS.
 
     ``pixel``: (n, 2) width and height, in target units, against which exactness is measured.
+    ``apart``: (n,) grids that GDAL shall not place by itself, whatever their outline.
     """
     rows: list[npt.NDArray[np.int64]] = []
     shapes: list[Geometries] = []
@@ -64,11 +65,15 @@ def outlines(grids: Grids, target: str, pixel: Floats) -> Outlines:
         pending = np.flatnonzero(grids.crs_index == index)
         if not len(pending):
             continue
+        if apart is not None:
+            by_hand, pending = pending[apart[pending]], pending[~apart[pending]]
+        else:
+            by_hand = pending[:0]
         smooth, polygons = _smooth(grids.take(pending), name, target, pixel[pending])
         rows.append(pending[smooth])
         shapes.append(polygons)
         plain.append(np.ones(len(polygons), bool))
-        for row in pending[~smooth]:
+        for row in np.concatenate([by_hand, pending[~smooth]]):
             pieces = _pieces(grids.take(np.array([row])), name, target)
             if not pieces:
                 missing.append(int(row))
@@ -249,7 +254,7 @@ def _breaks(name: str, x: Floats, y: Floats, cut: float) -> Bools:
 
 def _pieces(grid: Grids, name: str, target: str) -> list[shapely.Polygon]:
     """Outline of one grid that isn't smooth in the target CRS, in pieces."""
-    u, v = _ring(8 * SEGMENTS)
+    u, v = _ring(int(np.clip(grid.shape.max() // 2, 8 * SEGMENTS, 4096)))
     x, y = grid.xy(u, v)
     px, py = project(name, LONLAT, x, y)
     if not _comes_back(name, LONLAT, x, y, px, py, grid.pixel).all():

@@ -55,6 +55,7 @@ def footprints(
     axes.set_xlabel(f"x ({units})")
     axes.set_ylabel(f"y ({units})")
     axes.tick_params(labelsize=8)
+    axes.ticklabel_format(useOffset=False, style="plain")
     axes.grid(alpha=0.25, linewidth=0.5)
     sample = f", every {step}th footprint" if step > 1 else ""
     axes.set_title(f"{title}{sample}", fontsize=10)

@@ -15,8 +15,6 @@ ITEMS = "items.parquet"
 PREVIEW = "preview.png"
 VRT = "vrt"
 """Folder of the small VRTs that tiles need whose file lies inside the mosaic's folder."""
-SLICES = "slices"
-"""Folder of the ``.gti`` files, one a time slice and asset."""
 
 MARK = "mosaic:grid"
 """Field of the collection that tells a mosaic from any other STAC collection."""
@@ -28,8 +26,11 @@ def index_name(asset: str) -> str:
 
 
 def slice_name(asset: str, label: str) -> str:
-    """Path, inside the mosaic, of an asset's tile index for one time slice."""
-    return f"{SLICES}/{safe(asset)}_{label}.gti"
+    """File name of an asset's tile index for one time slice.
+
+    It lies beside the GeoPackage: GDAL reads relative locations of tiles against the ``.gti``.
+    """
+    return f"{safe(asset)}_{label}.gti"
 
 
 def stack_name(assets: tuple[str, ...]) -> str:

@@ -42,7 +42,7 @@ def upgrade(item: Json) -> Json:
     assets = {
         key: _asset(asset)
         for key, asset in (item.get("assets") or {}).items()
-        if isinstance(asset, dict) and isinstance(asset.get("href"), str)
+        if isinstance(asset, dict) and isinstance(asset.get("href"), str) and asset["href"].strip()
     }
     return {
         **item,
@@ -51,7 +51,7 @@ def upgrade(item: Json) -> Json:
         "stac_extensions": _extensions(item.get("stac_extensions") or [], properties, assets),
         "properties": properties,
         "assets": assets,
-        "links": item.get("links") or [],
+        "links": _dicts(item.get("links")),
     }
 
 

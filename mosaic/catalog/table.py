@@ -98,15 +98,14 @@ def utc(value: Any) -> str:
     """An RFC 3339 time in UTC with milliseconds, so that texts sort as times; empty if none."""
     if not isinstance(value, str) or not value:
         return ""
-    if len(value) == 20 and value.endswith("Z"):
-        return f"{value[:19]}.000Z"
     try:
         when = datetime.fromisoformat(value.replace("z", "Z"))
-    except ValueError:
+        if when.tzinfo is None:
+            when = when.replace(tzinfo=UTC)
+        when = when.astimezone(UTC)
+    except (ValueError, OverflowError):
         return ""
-    if when.tzinfo is None:
-        when = when.replace(tzinfo=UTC)
-    return when.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{when.microsecond // 1000:03d}Z"
+    return f"{when.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 def when(item: Json) -> str:

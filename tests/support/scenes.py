@@ -23,30 +23,93 @@ Json = dict[str, Any]
 Truth = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 
 
+def sphere(lon: np.ndarray, lat: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Kilometres from the centre of a sphere: smooth across 180 degrees and the poles."""
+    lam, phi = np.radians(lon), np.radians(lat)
+    radius = 6371.0 * np.cos(phi)
+    return radius * np.cos(lam), radius * np.sin(lam), 6371.0 * np.sin(phi)
+
+
+_WAVES = np.array([[1.0, 0.31, 0.1], [-0.4, 0.9, 0.7]]) * (2 * np.pi / np.array([[120.0], [150.0]]))
+"""Two waves through space, radians a kilometre."""
+
+
 def ramp(lon: np.ndarray, lat: np.ndarray, band: int) -> np.ndarray:
-    """DN that grow evenly: 4000 a degree of latitude, 1500 of longitude (within one scene)."""
-    return 20000 + 4000 * np.sin(np.radians(lat) * 8) + 3000 * np.sin(np.radians(lon) * 6 + band)
+    """DN that change by up to a thousand a kilometre everywhere on Earth."""
+    xyz = np.stack(sphere(lon, lat))
+    one, other = np.tensordot(_WAVES, xyz, 1)
+    return 32000 + 14000 * (np.sin(one + band) + np.sin(other))
+
+
+def slope(lon: np.ndarray, lat: np.ndarray, band: int) -> np.ndarray:
+    """DN a kilometre along the ground by which :func:`ramp` changes."""
+    xyz = np.stack(sphere(lon, lat))
+    one, other = np.tensordot(_WAVES, xyz, 1)
+    gradient = 14000 * (
+        np.multiply.outer(_WAVES[0], np.cos(one + band))
+        + np.multiply.outer(_WAVES[1], np.cos(other))
+    )
+    up = xyz / 6371.0
+    flat = gradient - up * (gradient * up).sum(0)
+    return np.sqrt((flat**2).sum(0))
+
+
+_LATTICE = np.random.default_rng(12).random(1 << 16, np.float32)
+"""Random numbers on a lattice of 256 x 256, which repeats."""
+
+
+def _lattice(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.take(_LATTICE, (x & 255) << 8 | y & 255)
+
+
+def _noise(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Smooth noise of 0 to 1, and its slope towards the north-west."""
+    i, j = np.floor(x), np.floor(y)
+    u, v = x - i, y - j
+    i, j = i.astype(np.int32), j.astype(np.int32)
+    a = _lattice(i, j)
+    east, north = _lattice(i + 1, j) - a, _lattice(i, j + 1) - a
+    both = _lattice(i + 1, j + 1) - a - east - north
+    s, t = u * u * (3 - 2 * u), v * v * (3 - 2 * v)
+    slope = 6 * v * (1 - v) * (north + both * s) - 6 * u * (1 - u) * (east + both * t)
+    return a + east * s + north * t + both * s * t, slope
 
 
 def landscape(lon: np.ndarray, lat: np.ndarray, band: int) -> np.ndarray:
-    """Reflectance-like DN of a made-up country: ridges, fields, a lake and a river."""
+    """Reflectance-like DN (blue, green, red, near infrared) of a made-up alpine country."""
     x, y = (lon - 12.0) * 75.0, (lat - 47.5) * 111.0  # kilometres from the middle
-    ridge = np.sin(x / 5.1 + np.sin(y / 7.3) * 1.7) * np.cos(y / 6.2 - np.sin(x / 9.1))
-    fine = np.sin(x * 2.3 + y) * np.sin(y * 1.9 - x * 0.7) * 0.3
-    plots = np.sin(np.floor(x * 1.4) * 12.9898 + np.floor(y * 1.4) * 78.233) * 43758.5453
-    plots = (plots - np.floor(plots)) * 0.5
-    lake = np.hypot(x - 1.5, (y + 2.0) * 1.6) < 4.2 + np.sin(np.arctan2(y, x) * 5) * 0.7
-    river = np.abs(x + 3 + np.sin(y / 3.3) * 2.5) < 0.16
-    green = 0.5 + 0.35 * ridge + fine
-    red_green_blue_nir = (
-        650 + 500 * plots + 350 * (1 - green) + 900 * np.clip(ridge - 0.55, 0, 1) * 3,
-        720 + 380 * plots + 420 * green + 900 * np.clip(ridge - 0.55, 0, 1) * 3,
-        420 + 160 * plots + 160 * (1 - green) + 1000 * np.clip(ridge - 0.55, 0, 1) * 3,
-        1800 + 1500 * green + 300 * plots,
+    x, y = x + 0.9 * np.sin(y / 2.9), y + 0.9 * np.sin(x / 3.7)
+    x, y = x.astype(np.float32), y.astype(np.float32)
+    height, slope = np.zeros_like(x), np.zeros_like(x)
+    for size in (13.0, 6.1, 2.9, 1.37, 0.61, 0.29):
+        value, north_west = _noise(x / size + 40, y / size + 77)
+        height += value * size / 24.27
+        slope += north_west
+    trees = _noise(x / 1.7 + 9, y / 1.7)[0] + 0.5 * _noise(x / 0.4, y / 0.4 + 5)[0]
+    # fields lie on a lattice that is turned by 20 degrees
+    p, q = 1.5 * (0.94 * x + 0.34 * y), 2.2 * (0.94 * y - 0.34 * x)
+    crop = _lattice(np.floor(p).astype(np.int32), np.floor(q).astype(np.int32))
+    field = (
+        430 + 260 * crop,
+        620 + 380 * crop,
+        480 + 900 * crop**2,
+        3400 - 1200 * crop,
     )
-    value = red_green_blue_nir[band % 4]
-    water = (110, 260, 420, 90)[band % 4]
-    return np.where(lake | river, water, value)
+    lake, farmed = height < 0.37, (height < 0.53) & (trees < 0.78)
+    value = np.select(
+        [lake, farmed, height < 0.66, height < 0.74, height < 0.80],
+        [
+            np.float32((380, 330, 160, 60)[band % 4]),
+            field[band % 4],
+            np.float32((230, 390, 240, 2600)[band % 4]),  # forest
+            np.float32((420, 680, 560, 2400)[band % 4]),  # alps
+            np.float32((900, 950, 1000, 1400)[band % 4]),  # rock
+        ],
+        np.float32((3300, 3250, 3200, 2900)[band % 4]),  # snow
+    )
+    light = np.clip(1 - 0.32 * slope, 0.35, 1.8)
+    light = np.where(lake, 1, np.where(farmed, 0.75 + 0.25 * light, light))
+    return value * light
 
 
 @dataclass(frozen=True)
@@ -147,9 +210,15 @@ def item_of(scene: Scene, full: bool = True) -> Json:
     x, y = _apply(scene.transform, column, row)
     to = pyproj.Transformer.from_crs(scene.crs, "OGC:CRS84", always_xy=True)
     lon, lat = (np.asarray(axis) for axis in to.transform(x, y))
+    turn = np.unwrap(lon, period=360)
+    round_pole = abs(turn[-1] - turn[0]) > 300
     crossing = np.ptp(lon) > 180
     west = float(lon[lon > 0].min() if crossing else lon.min())
     east = float(lon[lon < 0].max() if crossing else lon.max())
+    bbox = [west, float(lat.min()), east, float(lat.max())]
+    if round_pole:
+        north = lat.mean() > 0
+        bbox = [-180.0, bbox[1] if north else -90.0, 180.0, 90.0 if north else bbox[3]]
     ring = [[float(a), float(b)] for a, b in zip(lon, lat, strict=True)]
     ring[-1] = ring[0]
     grid: Json = {
@@ -167,7 +236,7 @@ def item_of(scene: Scene, full: bool = True) -> Json:
         "id": scene.id,
         "collection": "scenes",
         "geometry": None if crossing else {"type": "Polygon", "coordinates": [ring]},
-        "bbox": [west, float(lat.min()), east, float(lat.max())],
+        "bbox": bbox,
         "properties": {"datetime": scene.datetime, **scene.properties},
         "links": [],
         "assets": {

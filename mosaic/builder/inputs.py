@@ -6,6 +6,7 @@ import glob
 import gzip
 import os
 import sys
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +16,11 @@ import orjson
 import pyarrow.parquet as pq
 import stac_geoparquet.arrow
 
-from mosaic.build.scan import scan
+from mosaic.builder.scan import scan
 from mosaic.catalog.facts import RASTER_SUFFIXES
 from mosaic.catalog.href import resolve
-from mosaic.catalog.layout import is_mosaic
-from mosaic.errors import InputError, NoItemsError, Problem, UsageError
+from mosaic.catalog.layout import VRT, is_mosaic
+from mosaic.errors import Problem, UsageError
 
 Json = dict[str, Any]
 Source = str | os.PathLike[str] | Json
@@ -52,14 +53,15 @@ class _Seen:
 def items(sources: Iterable[Source], stdin: IO[bytes] | None = None) -> Iterator[Given | Problem]:
     """Items from everything that was given, STAC as it is read, rasters after it.
 
-    A Problem stands for a file that can't be read. Raises
-    :class:`~mosaic.errors.NoItemsError` for a path or pattern that matches nothing and
-    :class:`~mosaic.errors.InputError` for a document that is no STAC.
+    A Problem stands for a path that isn't there, a file that can't be read, a document that
+    is no STAC.
     """
     seen = _Seen()
     for source in sources:
         if isinstance(source, dict):
             yield from _document(source, str(Path.cwd()), "item", seen)
+        elif not isinstance(source, str | os.PathLike):
+            raise UsageError(f"{source!r:.80}: give paths, or items as dicts")
         elif str(source) == "-":
             yield from _listed(stdin or sys.stdin.buffer, seen)
         else:
@@ -78,7 +80,7 @@ def _listed(stream: IO[bytes], seen: _Seen) -> Iterator[Given | Problem]:
         yield from _lines_or_document(text, str(Path.cwd()), "standard input", seen)
         return
     for line in (first, *stream):
-        name = line.decode().strip()
+        name = os.fsdecode(line).strip()
         if name:
             yield from _path(name, seen)
 
@@ -97,14 +99,12 @@ def _path(name: str, seen: _Seen) -> Iterator[Given | Problem]:
     elif glob.has_magic(name):
         matches = sorted(glob.glob(str(path), recursive=True))
         if not matches:
-            raise NoItemsError([Problem("no-match", f"{name} matches no file", "check it")])
+            yield Problem("no-match", f"{name} matches no file", "check the pattern")
         for match in matches:
             if Path(match).is_file():
                 yield from _file(Path(match), seen, globbed=True)
     else:
-        raise NoItemsError(
-            [Problem("missing", f"{name}: no such file or folder", "check the path")]
-        )
+        yield Problem("missing", f"{name}: no such file or folder", "check the path")
 
 
 def _folder(path: Path, seen: _Seen) -> Iterator[Given | Problem]:
@@ -115,7 +115,9 @@ def _folder(path: Path, seen: _Seen) -> Iterator[Given | Problem]:
     for folder, subfolders, names in os.walk(path):
         here = Path(folder)
         subfolders[:] = sorted(
-            name for name in subfolders if not name.startswith(".") and name != "vrt"
+            name
+            for name in subfolders
+            if not name.startswith(".") and not (name == VRT and is_mosaic(here))
         )
         if here != path and is_mosaic(here):
             subfolders.clear()
@@ -144,17 +146,18 @@ def _file(path: Path, seen: _Seen, globbed: bool = False) -> Iterator[Given | Pr
     base = str(path.absolute().parent)
     if name.endswith(_PARQUET):
         yield from _parquet(path, base)
-    elif name.endswith(_LINES):
+        return
+    try:
         with _opened(path) as stream:
-            for number, line in enumerate(stream, 1):
-                if line.strip():
-                    yield from _document(
-                        _loads(line, f"{path} line {number}"), base, str(path), seen
-                    )
-    else:
-        with _opened(path) as stream:
+            if name.endswith(_LINES):
+                yield from _lines(stream, base, str(path), seen)
+                return
             text = stream.read()
-        yield from _lines_or_document(text, base, str(path), seen, globbed)
+    except (OSError, EOFError, zlib.error) as error:
+        what = f"{path} can't be read ({getattr(error, 'strerror', None) or error})"
+        yield Problem("unreadable", what, "look at the file")
+        return
+    yield from _lines_or_document(text, base, str(path), seen, globbed)
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -164,28 +167,40 @@ def _opened(path: Path) -> IO[bytes]:
 def _lines_or_document(
     text: bytes, base: str, origin: str, seen: _Seen, globbed: bool = False
 ) -> Iterator[Given | Problem]:
-    try:
-        document = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        lines = text.splitlines()
-        if len(lines) < 2 or not lines[0].rstrip().endswith(b"}"):
-            _loads(text, origin)
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield from _document(_loads(line, f"{origin} line {number}"), base, origin, seen)
-        return
-    yield from _document(document, base, origin, seen, globbed)
+    document = _loads(text, origin)
+    lines = text.splitlines() if isinstance(document, Problem) else []
+    if len(lines) > 1 and lines[0].rstrip().endswith(b"}"):
+        yield from _lines(lines, base, origin, seen)
+    elif isinstance(document, Problem):
+        yield document
+    else:
+        yield from _document(document, base, origin, seen, globbed)
+
+
+def _lines(
+    lines: Iterable[bytes], base: str, origin: str, seen: _Seen
+) -> Iterator[Given | Problem]:
+    """Items of newline-delimited JSON; a broken line doesn't spoil the others."""
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            where = f"{origin} line {number}"
+            document = _loads(line, where)
+            if isinstance(document, Problem):
+                yield document
+            else:
+                yield from _document(document, base, where, seen)
 
 
 def _loads(text: bytes, origin: str) -> Any:
+    """What a JSON text holds, or a Problem."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as error:
         start = text.lstrip()[:15].lower()
+        if not start:
+            return Problem("json", f"{origin} is empty", "look at what the server sent")
         what = "is HTML, not JSON" if start.startswith((b"<!doctype", b"<html")) else "is no JSON"
-        raise InputError(
-            [Problem("json", f"{origin} {what} ({error})", "look at what the server sent")]
-        ) from error
+        return Problem("json", f"{origin} {what} ({error})", "look at what the server sent")
 
 
 def _document(
@@ -199,21 +214,17 @@ def _document(
     kind = document.get("type") if isinstance(document, dict) else None
     if kind == "Feature":
         yield Given(document, base)
-    elif kind == "FeatureCollection" or (kind is None and _has_features(document)):
+    elif kind in (None, "FeatureCollection") and _has_features(document):
         for feature in document["features"]:
             yield Given(feature, base)
     elif kind in ("Catalog", "Collection") or (kind is None and _has_links(document)):
         if not globbed:  # a pattern names the items themselves
             yield from _links(document, base, seen)
     else:
-        raise InputError(
-            [
-                Problem(
-                    "not-stac",
-                    f"{origin} holds no STAC item, ItemCollection, Catalog or Collection",
-                    "give STAC items or raster files",
-                )
-            ]
+        yield Problem(
+            "not-stac",
+            f"{origin} holds no STAC item, ItemCollection, Catalog or Collection",
+            "give STAC items or raster files",
         )
 
 
@@ -227,7 +238,9 @@ def _has_links(document: Any) -> bool:
 
 def _links(document: Json, base: str, seen: _Seen) -> Iterator[Given | Problem]:
     for link in document.get("links") or ():
-        if link.get("rel") not in ("item", "child") or not isinstance(link.get("href"), str):
+        if not isinstance(link, dict) or link.get("rel") not in ("item", "child"):
+            continue
+        if not isinstance(link.get("href"), str):
             continue
         target = resolve(link["href"], base)
         if "://" in target:
@@ -241,21 +254,14 @@ def _links(document: Json, base: str, seen: _Seen) -> Iterator[Given | Problem]:
 def _parquet(path: Path, base: str) -> Iterator[Given | Problem]:
     try:
         parquet = pq.ParquetFile(path)
-    except Exception as error:
-        raise InputError(
-            [Problem("parquet", f"{path} can't be read as Parquet ({error})", "look at the file")]
-        ) from error
-    names = set(parquet.schema_arrow.names)
-    if not {"id", "assets", "geometry"} <= names:
-        raise InputError(
-            [
-                Problem(
-                    "not-stac",
-                    f"{path} lacks the columns id, assets and geometry of stac-geoparquet",
-                    "give stac-geoparquet",
-                )
-            ]
-        )
-    for batch in parquet.iter_batches(4096):
-        for item in stac_geoparquet.arrow.stac_table_to_items(batch):
-            yield Given(item, base)
+        names = set(parquet.schema_arrow.names)
+        if not {"id", "assets", "geometry"} <= names:
+            what = f"{path} lacks the columns id, assets and geometry of stac-geoparquet"
+            yield Problem("not-stac", what, "give stac-geoparquet")
+            return
+        for batch in parquet.iter_batches(4096):
+            for item in stac_geoparquet.arrow.stac_table_to_items(batch):
+                yield Given(item, base)
+    except Exception as error:  # pyarrow and stac-geoparquet raise whatever a bad file provokes
+        what = f"{path} can't be read as stac-geoparquet ({str(error).splitlines()[0][:200]})"
+        yield Problem("parquet", what, "look at the file")

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from mosaic.build.publish import recover
+from mosaic.builder.publish import recover
 from mosaic.catalog.href import location
-from mosaic.catalog.layout import COLLECTION, ITEMS, MARK, SLICES, read_collection
+from mosaic.catalog.layout import COLLECTION, ITEMS, MARK, read_collection
 from mosaic.errors import CatalogError
 
 Json = dict[str, Any]
@@ -66,7 +66,7 @@ def relocate(folder: str | os.PathLike[str], base: str | None = None) -> list[st
     read_collection(path)
     root = location((base or str(path)).rstrip("/"))
     changed = []
-    for file in sorted((path / SLICES).glob("*.gti")):
+    for file in sorted(path.glob("*.gti")):
         tree = ET.parse(file)
         element = tree.find("IndexDataset")
         if element is None or not element.text:

@@ -109,7 +109,7 @@ def _item(name: str, headers: dict[str, Header]) -> Json:
         np.array([first.shape], np.int64),
         np.array([first.transform]),
     )
-    geometry, bbox = _footprint(grids)
+    geometry, bbox = footprint(grids)
     return {
         "type": "Feature",
         "stac_version": VERSION,
@@ -157,9 +157,9 @@ def _band(band: Band) -> Json:
     return fields
 
 
-def _footprint(grids: Grids) -> tuple[Json | None, list[float]]:
+def footprint(grids: Grids) -> tuple[Json | None, list[float]]:
     """GeoJSON geometry and bbox (RFC 7946: west > east across 180 degrees)."""
-    pixel = np.nan_to_num(pixel_extent(grids, LONLAT), nan=1.0)
+    pixel = np.nan_to_num(pixel_extent(grids, LONLAT)[1], nan=1.0)
     found = outlines(grids, LONLAT, pixel)
     if not len(found.grid):
         return None, [-180.0, -90.0, 180.0, 90.0]

@@ -14,8 +14,9 @@ import orjson
 import stac_geoparquet.arrow
 
 from mosaic import __version__
-from mosaic.build.options import SLICES, Options
-from mosaic.build.tiles import Frame
+from mosaic.builder.even import even
+from mosaic.builder.options import SLICES, Options
+from mosaic.builder.tiles import Frame
 from mosaic.catalog.gti import Index, index_xml
 from mosaic.catalog.href import relative
 from mosaic.catalog.layout import (
@@ -29,13 +30,10 @@ from mosaic.catalog.layout import (
     slice_name,
     stack_name,
 )
-from mosaic.catalog.layout import (
-    SLICES as SLICES_FOLDER,
-)
 from mosaic.catalog.stac import PROJECTION, VERSION
 from mosaic.catalog.table import Table
 from mosaic.catalog.vrt import stack
-from mosaic.errors import UsageError
+from mosaic.errors import CatalogError, UsageError
 
 Json = dict[str, Any]
 
@@ -59,12 +57,11 @@ class Spool:
             for key, asset in item["assets"].items()
         }
         links = [link for link in item["links"] if link.get("rel") in _KEPT_LINKS]
-        self.count += 1
-        self._stream.write(
-            orjson.dumps(
-                {**item, "assets": assets, "links": links}, option=orjson.OPT_APPEND_NEWLINE
-            )
+        line = orjson.dumps(
+            {**item, "assets": assets, "links": links}, option=orjson.OPT_APPEND_NEWLINE
         )
+        self._stream.write(line)
+        self.count += 1
 
     def close(self) -> None:
         """Flushes the file; an error of the disk shows here at the latest."""
@@ -87,10 +84,12 @@ def spool(folder: Path, target: Path) -> Iterator[Spool]:
         path.unlink(missing_ok=True)
 
 
-def write_items(folder: Path, one: Spool, collection: Json, lines: npt.NDArray[Any]) -> None:
+def write_items(folder: Path, one: Spool, collection: Json, lines: npt.NDArray[Any]) -> list[str]:
     """``items.parquet``: stac-geoparquet 1.1 with the collection in its metadata.
 
-    ``lines``: positions, in the spool, of the items that are in the mosaic.
+    ``lines``: positions, in the spool, of the items that are in the mosaic. Returns the fields
+    that had to become text, because items differ in their kind. Raises
+    :class:`~mosaic.errors.CatalogError` when the items make no table all the same.
     """
     one.close()
     source = folder / ".items.ndjson"
@@ -100,9 +99,29 @@ def write_items(folder: Path, one: Spool, collection: Json, lines: npt.NDArray[A
         with source.open("rb") as given, some.open("wb") as out:
             out.writelines(line for number, line in enumerate(given) if number in kept)
         some.replace(source)
+    try:
+        _to_parquet(source, folder / ITEMS, collection)
+        return []
+    except OSError:
+        raise
+    except Exception:  # pyarrow and stac-geoparquet raise whatever an odd field provokes
+        evened = folder / ".even.ndjson"
+        fields = even(source, evened)
+    try:
+        _to_parquet(evened, folder / ITEMS, collection)
+    except OSError:
+        raise
+    except Exception as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise CatalogError(f"{ITEMS}: the items make no table ({reason})") from error
+    evened.unlink()
+    return fields
+
+
+def _to_parquet(source: Path, target: Path, collection: Json) -> None:
     stac_geoparquet.arrow.parse_stac_ndjson_to_parquet(
         source,
-        folder / ITEMS,
+        target,
         chunk_size=8192,
         collections={collection["id"]: collection},
         compression="zstd",
@@ -138,7 +157,6 @@ def write_slices(folder: Path, target: Path, index: Index, slices: list[Slice]) 
     for one in slices:
         name = slice_name(index.asset, one.label)
         path = folder / name
-        path.parent.mkdir(exist_ok=True)
         dataset = str(target / index_name(index.asset))
         path.write_text(index_xml(index, dataset, one.where), encoding="utf-8")
         names.append(name)
@@ -283,7 +301,7 @@ def write_stac(folder: Path, document: Json) -> None:
     (folder / CATALOG).write_bytes(_pretty(catalog))
     files = {asset["href"].removeprefix("./") for asset in document["assets"].values()}
     files |= {CATALOG, COLLECTION}
-    files |= {name for name in (VRT, SLICES_FOLDER) if (folder / name).exists()}
+    files |= {path.relative_to(folder).as_posix() for path in (folder / VRT).rglob("*.vrt")}
     (folder / COLLECTION).write_bytes(_pretty({**document, "mosaic:files": sorted(files)}))
 
 

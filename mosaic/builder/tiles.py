@@ -23,6 +23,7 @@ from mosaic.grid import (
     Bounds,
     Floats,
     Grids,
+    is_geographic,
     mosaic_geobox,
     nice_resolution,
     pixel_extent,
@@ -89,7 +90,11 @@ def _sizes_in_the_middle(grids: Grids, crs: str) -> Floats:
             x1, y1 = project(
                 name, crs, x + here.transform[:, a : a + 1], y + here.transform[:, d : d + 1]
             )
-            sides.append(np.hypot(x1 - x0, y1 - y0)[:, 0])
+            dx = x1 - x0
+            if is_geographic(crs):
+                # a degree of longitude is worth what it measures there
+                dx = ((dx + 180.0) % 360.0 - 180.0) * np.cos(np.radians(y0))
+            sides.append(np.hypot(dx, y1 - y0)[:, 0])
         side = np.minimum(*sides)
         sizes[rows] = np.where(np.isfinite(side) & (side > 0), side, np.nan)
     return sizes
@@ -103,8 +108,13 @@ def frame(
     None when no source lies there.
     """
     res = resolution or native_resolution(grids, crs)
-    pixel = np.fmax(np.nan_to_num(pixel_extent(grids, crs), nan=0.0), np.array(res))
-    found = outlines(grids, crs, pixel)
+    largest, typical = pixel_extent(grids, crs)
+    # near a pole a pixel may span degrees at one corner and seconds at another
+    with np.errstate(invalid="ignore"):
+        singular = np.any(largest > 4 * typical, axis=1)
+    own = np.nan_to_num(np.where(singular[:, None], 0.0, largest), nan=0.0)
+    pixel = np.fmax(own, np.array(res))
+    found = outlines(grids, crs, pixel, singular)
     inside = found.geometry
     if bbox is not None:
         box = bbox_outline(bbox, crs)
@@ -115,7 +125,9 @@ def frame(
     bounds = shapely.total_bounds(inside)
     if not np.isfinite(bounds).all():
         return None
-    footprints = grown(found.geometry, pixel[found.grid], GROWTH, crs)
+    # pieces become VRTs on the mosaic's own pixels: theirs is the pixel that counts
+    unit = np.where(found.plain[:, None], pixel[found.grid], np.array(res))
+    footprints = grown(found.geometry, unit, GROWTH, crs)
     extent: Bounds = (float(bounds[0]), float(bounds[1]), float(bounds[2]), float(bounds[3]))
     return Frame(crs, mosaic_geobox(extent, res, crs), found, footprints)
 
@@ -132,7 +144,7 @@ def bbox_outline(bbox: Bounds, crs: str) -> shapely.Geometry:
         np.array([[size, size]]),
         np.array([[(east - west) / size, 0, west, 0, -(north - south) / size, north]]),
     )
-    pixel = np.fmax(np.nan_to_num(pixel_extent(grids, crs), nan=0.0), 1e-9)
+    pixel = np.fmax(np.nan_to_num(pixel_extent(grids, crs)[1], nan=0.0), 1e-9)
     return shapely.union_all(outlines(grids, crs, pixel).geometry)
 
 
@@ -288,4 +300,4 @@ def _piece_grid(frame: Frame, bounds: Floats) -> tuple[tuple[int, int], Affine]:
     x0, y0 = int(np.floor(left + 1e-6)), int(np.floor(top + 1e-6))
     width = max(1, int(np.ceil(right - 1e-6)) - x0)
     height = max(1, int(np.ceil(bottom - 1e-6)) - y0)
-    return (height, width), a * Affine.translation(x0, y0)
+    return (height, width), a @ Affine.translation(x0, y0)

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mosaic.catalog.layout import is_mosaic, read_collection
-from mosaic.errors import CatalogError, CatalogExistsError
+from mosaic.errors import CatalogError, CatalogExistsError, InputError, UsageError
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -50,9 +50,14 @@ def building(target: Path, overwrite: bool) -> Iterator[Path]:
         (folder / _MARK).touch()
         yield folder
         (folder / _MARK).unlink()
+        _check(target, overwrite)  # another build may have come first
         _publish(folder, target)
     except OSError as error:
         raise _unwritable(target, error) from error
+    except Exception as error:  # SQLite, GDAL and others have their own words for a full disk
+        if not isinstance(error, InputError | UsageError) and _is_full(folder, error):
+            raise _unwritable(target, OSError(errno.ENOSPC, "")) from error
+        raise
     finally:
         os.close(handle)
         if folder.exists() and folder != target:
@@ -79,56 +84,106 @@ def _unwritable(target: Path, error: OSError) -> CatalogError:
     return CatalogError(f"{target}: {error.strerror or error} ({error.filename})")
 
 
+def _is_full(folder: Path, error: Exception) -> bool:
+    if "disk is full" in str(error) or "No space left" in str(error):
+        return True
+    try:
+        (folder / ".probe").write_bytes(bytes(1 << 20))
+    except OSError as found:
+        return found.errno in (errno.ENOSPC, errno.EDQUOT)
+    return False
+
+
 def _publish(folder: Path, target: Path) -> None:
     if not target.exists():
         folder.rename(target)
         return
     carry(target, folder)
     exchange(folder, target)
-    # what is now in `folder` is the old mosaic; whatever appeared in it meanwhile comes along
-    carry(folder, target)
-    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        # what is now in `folder` is the old mosaic; whatever appeared in it meanwhile comes along
+        carry(folder, target)
+    except BaseException:
+        exchange(folder, target)  # it holds files of the user's: it must not be cleared away
+        raise
+    _discard(folder, target)
+
+
+def _discard(folder: Path, target: Path) -> None:
+    """Clears away an old mosaic, nothing of which is needed; first its name says so."""
+    gone = target.with_name(f".{target.name}.gone-{folder.name.rpartition('-')[2]}")
+    folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def foreign(folder: Path) -> Iterator[Path]:
-    """Paths, relative to a mosaic's folder, of files that mosaic didn't write."""
-    own: set[str] = set()
-    if is_mosaic(folder):
-        own = set(read_collection(folder)["mosaic:files"])
-    for here, _, names in os.walk(folder):
-        for name in names:
+    """Paths, relative to a mosaic's folder, of what mosaic didn't write.
+
+    Files, links, and folders in which there is nothing.
+    """
+    own = _own(folder)
+    for here, folders, names in os.walk(folder):
+        found = [*names, *(name for name in folders if (Path(here) / name).is_symlink())]
+        if not folders and not names and here != str(folder):
+            yield Path(here).relative_to(folder)
+        for name in found:
             path = (Path(here) / name).relative_to(folder)
-            # QGIS and GDAL leave statistics of the old indexes beside them
-            written_for_us = path.name.endswith(".aux.xml") and str(path)[:-8] in own
-            if str(path) not in own and path.parts[0] not in own and not written_for_us:
+            base = next((end for end in _BESIDE if name.endswith(end)), "")
+            if str(path) not in own and str(path).removesuffix(base) not in own:
                 yield path
+
+
+_BESIDE = (".aux.xml", "-wal", "-shm", "-journal")
+"""Endings of what GDAL, QGIS and SQLite leave beside an index: worthless beside another."""
+
+
+def _own(folder: Path) -> set[str]:
+    return set(read_collection(folder)["mosaic:files"]) if is_mosaic(folder) else set()
 
 
 def carry(source: Path, destination: Path) -> None:
     """Hard-links into ``destination`` the files of ``source`` that mosaic didn't write.
 
     Raises :class:`~mosaic.errors.CatalogExistsError` when one of them has the name of a file
-    of the new mosaic.
+    of the mosaic there.
     """
+    own = _own(destination)
     for path in foreign(source):
-        new = destination / path
-        if new.exists():
-            if new.samefile(source / path):
-                continue
+        old, new = source / path, destination / path
+        if old.is_dir() and not old.is_symlink():
+            new.mkdir(parents=True, exist_ok=True)
+        elif not os.path.lexists(new):
+            new.parent.mkdir(parents=True, exist_ok=True)
+            os.link(old, new, follow_symlinks=False)
+        elif str(path) in own or new.is_dir() != old.is_dir():
             raise CatalogExistsError(
-                f"{source / path} isn't mosaic's and is in its way: move it, or name another folder"
+                f"{old} isn't mosaic's and is in its way: move it, or name another folder"
             )
-        new.parent.mkdir(parents=True, exist_ok=True)
-        os.link(source / path, new, follow_symlinks=False)
+        elif not os.path.samestat(old.lstat(), new.lstat()):
+            _replace(old, new)
+
+
+def _replace(old: Path, new: Path) -> None:
+    """The user's file in place of an older state of it, which an editor left behind."""
+    if old.lstat().st_mtime_ns < new.lstat().st_mtime_ns:
+        return
+    fresh = new.with_name(f".{new.name}.{os.getpid()}")
+    os.link(old, fresh, follow_symlinks=False)
+    fresh.replace(new)
 
 
 def exchange(one: Path, other: Path) -> None:
     """Two folders change places: in one step where the system can, else in three renames."""
-    if not _renameat2(one, other):
-        aside = other.with_name(f".{other.name}.old-{os.getpid()}")
-        other.rename(aside)
+    if _renameat2(one, other):
+        return
+    aside = other.with_name(f".{other.name}.old-{os.getpid()}")
+    other.rename(aside)
+    try:
         one.rename(other)
-        aside.rename(one)
+    except OSError:
+        aside.rename(other)
+        raise
+    aside.rename(one)
 
 
 def _renameat2(one: Path, other: Path) -> bool:
@@ -161,15 +216,20 @@ def recover(target: Path) -> None:
 
 def sweep(target: Path) -> None:
     """Removes what killed builds left beside a target."""
+    alone = True
     for folder in target.parent.glob(f".{target.name}.building-*"):
-        if _abandoned(folder):
+        if not _abandoned(folder):
+            alone = False
+        else:
             if not (folder / _MARK).exists() and target.exists():
-                carry(folder, target)  # an old mosaic, killed before its rest was cleared away
-            shutil.rmtree(folder, ignore_errors=True)
-    if target.exists():
+                carry(folder, target)  # an old mosaic, or a whole new one
+            _discard(folder, target)
+    if target.exists() and alone:
         for folder in target.parent.glob(f".{target.name}.old-*"):
             carry(folder, target)
-            shutil.rmtree(folder, ignore_errors=True)
+            _discard(folder, target)
+    for folder in target.parent.glob(f".{target.name}.gone-*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _abandoned(folder: Path) -> bool:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from mosaic.build.inputs import Given
-from mosaic.build.options import Options
-from mosaic.build.scan import asset as asset_of
-from mosaic.build.trust import disagreements
+import numpy as np
+
+from mosaic.builder.inputs import Given
+from mosaic.builder.options import Options
+from mosaic.builder.scan import asset as asset_of
+from mosaic.builder.scan import footprint
+from mosaic.builder.trust import disagreements
 from mosaic.catalog.facts import asset_for, data_assets, sources
 from mosaic.catalog.headers import Header, read_headers
-from mosaic.catalog.href import resolve
+from mosaic.catalog.href import location, resolve
 from mosaic.catalog.source import Band, Source
 from mosaic.catalog.stac import upgrade
-from mosaic.catalog.table import Builder
+from mosaic.catalog.table import Builder, utc
 from mosaic.errors import HeaderError, Problem, UsageError
+from mosaic.grid import Grids
 
 Json = dict[str, Any]
 
@@ -89,9 +95,11 @@ def _prepared(
             result.bad.append(one)
             continue
         result.given += 1
-        name = str(one.item.get("id", "")) if isinstance(one.item, dict) else ""
+        name = _name(one.item) or f"number {result.given}"
         try:
-            item = upgrade(one.item)
+            if not _name(one.item):
+                raise UsageError("has no id")
+            item = _sound(upgrade(one.item))
             key = (str(item.get("collection") or ""), name)
             if key in seen:
                 doubles.append(name)
@@ -103,6 +111,55 @@ def _prepared(
         except Exception as error:  # an item can be broken in any way; it must not end the build
             what = f"is no valid STAC item ({type(error).__name__}: {error})"
             result.bad.append(Problem("item", what[:300], "mend the item", name))
+
+
+def _name(item: Any) -> str:
+    return str(item.get("id") or "") if isinstance(item, dict) else ""
+
+
+_TIMES = "datetime start_datetime end_datetime created updated published expires".split()
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)")
+_SHAPES = frozenset(
+    "Point MultiPoint LineString MultiLineString Polygon MultiPolygon GeometryCollection".split()
+)
+
+
+def _sound(item: Json) -> Json:
+    """An item whose own fields have the form that a table needs, times in RFC 3339.
+
+    Raises :class:`~mosaic.errors.UsageError` for a field that can't be meant.
+    """
+    if not isinstance(item["id"], str) or not isinstance(item.get("collection") or "", str):
+        raise UsageError("its id or collection is no text")
+    box = item.get("bbox")
+    if box is not None and not (
+        isinstance(box, list)
+        and len(box) in (4, 6)
+        and all(isinstance(value, int | float) and math.isfinite(value) for value in box)
+    ):
+        raise UsageError(f"its bbox {box!r:.80} isn't four or six finite numbers")
+    geometry = item.get("geometry")
+    if geometry and (geometry["type"] not in _SHAPES or not _has_points(geometry)):
+        raise UsageError(f"its geometry {geometry!r:.80} is no GeoJSON")
+    properties: Json = item["properties"]
+    for field_ in _TIMES:
+        value = properties.get(field_)
+        if value is None or (isinstance(value, str) and _RFC3339.fullmatch(value) and utc(value)):
+            continue
+        if not utc(value):
+            raise UsageError(f"its {field_} {value!r:.80} is no time")
+        properties[field_] = utc(value)  # the item was copied when it was upgraded
+    for key, asset in item["assets"].items():
+        if not isinstance(asset.get("roles") or [], list):
+            raise UsageError(f"the roles of its asset {key} are no list")
+    return item
+
+
+def _has_points(geometry: Json) -> bool:
+    inner = geometry.get("coordinates")
+    while isinstance(inner, list | tuple) and inner:
+        inner = inner[0]
+    return isinstance(inner, int | float) or "geometries" in geometry
 
 
 def _chosen(item: Json, base: str, options: Options, result: Gathered) -> _Pending | None:
@@ -121,7 +178,11 @@ def _chosen(item: Json, base: str, options: Options, result: Gathered) -> _Pendi
         )
         result.bad.append(Problem("no-asset", what, "choose others with --bands", name))
         return None
-    return _Pending(item, base, list(sources(item, keys, base)))
+    found_sources = list(sources(item, keys, base))
+    for source in found_sources:
+        if not source.href.startswith(("/", "https://", "s3://")):
+            location(source.href)  # a scheme that GDAL can't read
+    return _Pending(item, base, found_sources)
 
 
 def _headers(
@@ -182,8 +243,30 @@ def _add(
             continue
         whole.append(filled)
     if whole:
-        result.builder.add(item, whole)
-        keep({**item, "assets": _absolute(assets, one.base)})
+        try:
+            keep({**_placed(item, whole[0]), "assets": _absolute(assets, one.base)})
+        except TypeError as error:  # what JSON can't hold, such as an integer above 64 bits
+            what = f"can't be written ({error})"
+            result.bad.append(Problem("item", what, "mend the item", item["id"]))
+        else:
+            result.builder.add(item, whole)
+
+
+def _placed(item: Json, source: Source) -> Json:
+    """An item with a geometry and a bbox: where it has none, those of its first asset."""
+    if item.get("geometry") and item.get("bbox"):
+        return item
+    if source.crs is None or source.shape is None or source.transform is None:
+        return item
+    geometry, bbox = footprint(
+        Grids(
+            (source.crs,),
+            np.zeros(1, np.int32),
+            np.array([source.shape], np.int64),
+            np.array([source.transform]),
+        )
+    )
+    return {**item, "geometry": item.get("geometry") or geometry, "bbox": item.get("bbox") or bbox}
 
 
 def _absolute(assets: dict[str, Json], base: str) -> dict[str, Json]:

@@ -13,14 +13,14 @@ from typing import IO
 import numpy as np
 
 from mosaic import plot
-from mosaic.build import write
-from mosaic.build.gather import Gathered, gather
-from mosaic.build.inputs import Source, items
-from mosaic.build.options import Options
-from mosaic.build.publish import building
-from mosaic.build.report import Report
-from mosaic.build.tiles import Frame, common_bands, frame, misfit, tiles
-from mosaic.build.trust import contradictions
+from mosaic.builder import write
+from mosaic.builder.gather import Gathered, gather
+from mosaic.builder.inputs import Source, items
+from mosaic.builder.options import Options
+from mosaic.builder.publish import building
+from mosaic.builder.report import Report
+from mosaic.builder.tiles import Frame, common_bands, frame, misfit, tiles
+from mosaic.builder.trust import contradictions
 from mosaic.catalog.gti import Index, write_index
 from mosaic.catalog.layout import PREVIEW, index_name
 from mosaic.catalog.table import Assets, Bands, Table, drawing_order
@@ -51,7 +51,14 @@ def make(
         table, chosen, notes = _agreed(table, gathered, options)
         lonlat = lonlat_bounds(table.grids)
         place = _framed(table, lonlat, options)
+        if len(place.outlines.missing):
+            table = _shown(table, place, gathered, options)
+            lonlat = lonlat_bounds(table.grids)
+            place = _framed(table, lonlat, options)
         z = drawing_order(table.sort, table.id, options.ascending)
+        unsorted = sum(value is None for value in table.sort)
+        if unsorted:
+            notes.append(f"{unsorted} of {len(table.id)} items have no {options.sort}: they lie below")
         indexes: dict[str, Index] = {}
         counts: list[tuple[str, int]] = []
         slices = write.time_slices(table, options.slices)
@@ -83,7 +90,9 @@ def make(
             slice_files,
         )
         progress("items.parquet", len(table.id))
-        write.write_items(folder, spool, document, table.line)
+        mixed = write.write_items(folder, spool, document, table.line)
+        if mixed:
+            notes.append(f"items differ in the type of {', '.join(mixed)}: kept as text")
         _preview(folder, table, place, target.name)
         write.write_stac(folder, document)
         times = sorted(when for when in table.datetime if when)
@@ -109,20 +118,27 @@ def make(
 
 def _expect_items(table: Table, gathered: Gathered, options: Options) -> None:
     if gathered.bad and not options.skip_bad:
-        raise InputError(gathered.bad, _hint(gathered, options))
+        raise _refusal(gathered, options)
     if not table.id:
         if gathered.bad:
-            raise NoItemsError(gathered.bad, "nothing is left to index")
+            raise NoItemsError(gathered.bad, _hint(gathered, options) or "nothing is left to index")
         raise NoItemsError(
             [Problem("empty", "no items and no rasters were found", "check what you gave")]
         )
+
+
+def _refusal(gathered: Gathered, options: Options) -> InputError:
+    hint = _hint(gathered, options)
+    if not len(gathered.builder):
+        return NoItemsError(gathered.bad, hint)
+    return InputError(gathered.bad, hint or "--skip-bad leaves these out and goes on")
 
 
 def _hint(gathered: Gathered, options: Options) -> str:
     if options.bands and all(problem.kind == "no-asset" for problem in gathered.bad):
         names = sorted(gathered.available)
         return "the items have: " + ", ".join(names[:40])
-    return "--skip-bad leaves these out and goes on"
+    return ""
 
 
 def _agreed(
@@ -145,7 +161,7 @@ def _agreed(
         chosen[name] = bands
         notes += [f"{name}: {text}" for text in said]
     if gathered.bad and not options.skip_bad:
-        raise InputError(gathered.bad, _hint(gathered, options))
+        raise _refusal(gathered, options)
     if not kept:
         raise NoItemsError(gathered.bad, "nothing is left to index")
     table = replace(table, assets=kept).compact()
@@ -155,6 +171,29 @@ def _agreed(
         if len(assets.item) < len(table.id)
     ]
     return table, chosen, notes
+
+
+def _shown(table: Table, place: Frame, gathered: Gathered, options: Options) -> Table:
+    """The table without what has no place in the mosaic's CRS."""
+    kept: dict[str, Assets] = {}
+    for name, assets in table.assets.items():
+        lost = np.isin(assets.grid, place.outlines.missing)
+        gathered.bad += [
+            Problem(
+                "outside",
+                f"can't be shown in {place.crs[:40]}",
+                "choose another --dst-crs, or leave it out with --skip-bad",
+                table.id[assets.item[row]],
+                name,
+                assets.href[row],
+            )
+            for row in np.flatnonzero(lost).tolist()
+        ]
+        if not lost.all():
+            kept[name] = assets.take(np.flatnonzero(~lost))
+    if not options.skip_bad or not kept:
+        raise _refusal(gathered, options)
+    return replace(table, assets=kept).compact()
 
 
 def _framed(table: Table, lonlat: Floats, options: Options) -> Frame:
