@@ -35,8 +35,8 @@ def main(folder: Path) -> None:
     started = time.monotonic()
     print("Making 8 scenes in two UTM zones, two dates, three bands ...", flush=True)
     items = write_scenes(folder / "scenes", seam_scenes(640, 40.0), landscape)
-    words = ["build", items, "-o", folder / "mosaic", "--stack", "B04,B03,B02"]
-    run("mosaic", *words, "--resampling", "bilinear", "--slices", "day", "--overwrite")
+    words = ["build", items, "-o", folder / "mosaic", "--stack", "B04,B03,B02", "--slices", "day"]
+    run("mosaic", *words, "--resampling", "bilinear", "--overwrite")
     picture(folder / "mosaic", folder / "seam.png")
     print(
         f"\n{folder / 'seam.png'} shows it ({time.monotonic() - started:.0f} s). "

@@ -242,8 +242,14 @@ def choose_crs(names: tuple[str, ...], lonlat: Bounds) -> str:
     return "EPSG:4326"
 
 
-def nice_resolution(size: float, own: float | None) -> float:
-    """A pixel size no coarser than ``size``: ``own`` when within 1 % of it, else three digits."""
+def nice_resolution(size: float, own: float | None, geographic: bool = False) -> float:
+    """A pixel size no coarser than ``size``: ``own`` when within 1 % of it, else three digits.
+
+    In degrees, a whole number of pixels between equator and pole, so that none sticks out
+    beyond a pole or 180 degrees.
+    """
+    if geographic:
+        return 90.0 / math.ceil(90.0 / size - 1e-9)
     if own is not None and abs(size / own - 1) <= 0.01:
         return own
     scale = 10.0 ** (2 - math.floor(math.log10(size)))
@@ -263,14 +269,21 @@ def overview_factors(width: int, height: int, smallest: int = 128) -> tuple[int,
 def mosaic_geobox(bounds: Bounds, resolution: tuple[float, float], name: str) -> GeoBox:
     """The mosaic's grid: bounds snapped outward to whole pixels from the CRS's origin.
 
+    At the edge of the world they are snapped inward: PROJ has no place for the rest of a pixel.
     Width and height are multiples of the largest overview factor, because GDAL shifts an
     overview of any other size by up to a pixel (measured: 1.22 pixels at 1/16).
     Raises :class:`~mosaic.errors.UsageError` above GDAL's 2^31 - 1 pixels a side.
     """
     dx, dy = resolution
-    left, top = math.floor(bounds[0] / dx + 1e-6), math.ceil(bounds[3] / dy - 1e-6)
-    width = max(1, math.ceil(bounds[2] / dx - 1e-6) - left)
-    height = max(1, top - math.floor(bounds[1] / dy + 1e-6))
+    left, right = math.floor(bounds[0] / dx + 1e-6), math.ceil(bounds[2] / dx - 1e-6)
+    bottom, top = math.floor(bounds[1] / dy + 1e-6), math.ceil(bounds[3] / dy - 1e-6)
+    whole = world(name)
+    if whole:
+        left = max(left, math.ceil(whole[0] / dx - 1e-6))
+        right = min(right, math.floor(whole[2] / dx + 1e-6))
+        bottom = max(bottom, math.ceil(whole[1] / dy - 1e-6))
+        top = min(top, math.floor(whole[3] / dy + 1e-6))
+    width, height = max(1, right - left), max(1, top - bottom)
     factors = overview_factors(width, height)
     step = factors[-1] if factors else 1
     width, height = (-(-size // step) * step for size in (width, height))

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
+import numpy.typing as npt
+import shapely
 
 from mosaic import plot
 from mosaic.builder import write
@@ -51,14 +53,16 @@ def make(
         table, chosen, notes = _agreed(table, gathered, options)
         lonlat = lonlat_bounds(table.grids)
         place = _framed(table, lonlat, options)
-        if len(place.outlines.missing):
-            table = _shown(table, place, gathered, options)
+        lost = _lost(place, options)
+        if len(lost):
+            table = _shown(table, place, lost, gathered, options)
             lonlat = lonlat_bounds(table.grids)
             place = _framed(table, lonlat, options)
         z = drawing_order(table.sort, table.id, options.ascending)
         unsorted = sum(value is None for value in table.sort)
         if unsorted:
-            notes.append(f"{unsorted} of {len(table.id)} items have no {options.sort}: they lie below")
+            counted = f"{unsorted} of {len(table.id)} items"
+            notes.append(f"{counted} have no {options.sort}: they lie below")
         indexes: dict[str, Index] = {}
         counts: list[tuple[str, int]] = []
         slices = write.time_slices(table, options.slices)
@@ -173,11 +177,27 @@ def _agreed(
     return table, chosen, notes
 
 
-def _shown(table: Table, place: Frame, gathered: Gathered, options: Options) -> Table:
+def _lost(place: Frame, options: Options) -> npt.NDArray[np.int64]:
+    """Grids that the mosaic can't show: nothing of them can be projected, or lies on the map."""
+    if options.bbox is not None:  # what lies outside was not asked for
+        return place.outlines.missing
+    extent = shapely.box(*place.grid.boundingbox.bbox)
+    seen = place.outlines.grid[shapely.intersects(place.outlines.geometry, extent)]
+    unseen = np.setdiff1d(place.outlines.grid, seen)
+    return np.concatenate([place.outlines.missing, unseen])
+
+
+def _shown(
+    table: Table,
+    place: Frame,
+    unseen: npt.NDArray[np.int64],
+    gathered: Gathered,
+    options: Options,
+) -> Table:
     """The table without what has no place in the mosaic's CRS."""
     kept: dict[str, Assets] = {}
     for name, assets in table.assets.items():
-        lost = np.isin(assets.grid, place.outlines.missing)
+        lost = np.isin(assets.grid, unseen)
         gathered.bad += [
             Problem(
                 "outside",

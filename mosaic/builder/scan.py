@@ -144,7 +144,7 @@ def _band(band: Band) -> Json:
     if band.nodata is not None:
         finite = np.isfinite(band.nodata)
         fields["nodata"] = band.nodata if finite else str(band.nodata)
-        if finite and float(band.nodata).is_integer():
+        if finite and abs(band.nodata) < 2**53 and float(band.nodata).is_integer():
             fields["nodata"] = int(band.nodata)
     if (band.scale, band.offset) != (1.0, 0.0):
         fields |= {"raster:scale": band.scale, "raster:offset": band.offset}

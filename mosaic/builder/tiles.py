@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,7 +73,8 @@ def native_resolution(grids: Grids, crs: str) -> tuple[float, float]:
     sizes = _sizes_in_the_middle(grids, crs)
     best = int(np.nanargmin(sizes))
     linear = as_crs(grids.name(best)).is_projected and as_crs(crs).is_projected
-    size = nice_resolution(float(sizes[best]), float(grids.pixel[best]) if linear else None)
+    own = float(grids.pixel[best]) if linear else None
+    size = nice_resolution(float(sizes[best]), own, is_geographic(crs))
     return (size, size)
 
 
@@ -125,11 +127,26 @@ def frame(
     bounds = shapely.total_bounds(inside)
     if not np.isfinite(bounds).all():
         return None
+    found = replace(found, plain=found.plain & ~_cropped(grids, crs, found, pixel))
     # pieces become VRTs on the mosaic's own pixels: theirs is the pixel that counts
     unit = np.where(found.plain[:, None], pixel[found.grid], np.array(res))
     footprints = grown(found.geometry, unit, GROWTH, crs)
     extent: Bounds = (float(bounds[0]), float(bounds[1]), float(bounds[2]), float(bounds[3]))
     return Frame(crs, mosaic_geobox(extent, res, crs), found, footprints)
+
+
+def _cropped(grids: Grids, crs: str, found: Outlines, pixel: Floats) -> npt.NDArray[np.bool_]:
+    """(m,) outlines of which GDAL, warping by itself, would lose more than a pixel at an edge.
+
+    It rounds a tile's extent to pixels of one size, the diagonal's; where a degree of longitude
+    is short (beyond 65 degrees of latitude in EPSG:4326) half of that is many rows.
+    """
+    bounds = shapely.bounds(found.geometry)
+    size = np.hypot(bounds[:, 2] - bounds[:, 0], bounds[:, 3] - bounds[:, 1])
+    size /= np.hypot(grids.shape[found.grid, 0], grids.shape[found.grid, 1])
+    foreign = np.array([name != crs for name in grids.crs])[grids.crs_index[found.grid]]
+    cropped: npt.NDArray[np.bool_] = foreign & (size / 2 > pixel[found.grid].min(axis=1))
+    return cropped
 
 
 def bbox_outline(bbox: Bounds, crs: str) -> shapely.Geometry:
@@ -295,9 +312,21 @@ def _tile(table: Table, index: Index, assets: Assets, row: int, kept: str) -> Ti
 def _piece_grid(frame: Frame, bounds: Floats) -> tuple[tuple[int, int], Affine]:
     """The part of the mosaic's lattice that covers bounds: whole pixels of the same grid."""
     a = frame.grid.affine
-    left, right = (np.array(bounds[[0, 2]]) - a.c) / a.a
-    top, bottom = (np.array(bounds[[3, 1]]) - a.f) / a.e
-    x0, y0 = int(np.floor(left + 1e-6)), int(np.floor(top + 1e-6))
-    width = max(1, int(np.ceil(right - 1e-6)) - x0)
-    height = max(1, int(np.ceil(bottom - 1e-6)) - y0)
-    return (height, width), a @ Affine.translation(x0, y0)
+
+    def pixels(box: Floats) -> tuple[float, float, float, float]:
+        return (
+            (box[0] - a.c) / a.a,
+            (box[3] - a.f) / a.e,
+            (box[2] - a.c) / a.a,
+            (box[1] - a.f) / a.e,
+        )
+
+    left, top, right, bottom = pixels(bounds)
+    x0, y0 = math.floor(left + 1e-6), math.floor(top + 1e-6)
+    x1, y1 = math.ceil(right - 1e-6), math.ceil(bottom - 1e-6)
+    whole = world(frame.crs)
+    if whole:
+        left, top, right, bottom = pixels(np.array(whole))
+        x0, y0 = max(x0, math.ceil(left - 1e-6)), max(y0, math.ceil(top - 1e-6))
+        x1, y1 = min(x1, math.floor(right + 1e-6)), min(y1, math.floor(bottom + 1e-6))
+    return (max(1, y1 - y0), max(1, x1 - x0)), a @ Affine.translation(x0, y0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from mosaic.builder.even import even
 from mosaic.builder.options import SLICES, Options
 from mosaic.builder.tiles import Frame
 from mosaic.catalog.gti import Index, index_xml
-from mosaic.catalog.href import relative
+from mosaic.catalog.href import relative, unsigned
 from mosaic.catalog.layout import (
     CATALOG,
     COLLECTION,
@@ -57,9 +58,11 @@ class Spool:
             for key, asset in item["assets"].items()
         }
         links = [link for link in item["links"] if link.get("rel") in _KEPT_LINKS]
-        line = orjson.dumps(
-            {**item, "assets": assets, "links": links}, option=orjson.OPT_APPEND_NEWLINE
-        )
+        kept = {**item, "assets": assets, "links": links}
+        line = orjson.dumps(kept, option=orjson.OPT_APPEND_NEWLINE)
+        if b"://" in line and (b"?" in line or b"@" in line):
+            # alternate assets and links carry signatures too
+            line = orjson.dumps(_unsigned(kept), option=orjson.OPT_APPEND_NEWLINE)
         self._stream.write(line)
         self.count += 1
 
@@ -70,6 +73,20 @@ class Spool:
 
 _KEPT_LINKS = frozenset(("via", "canonical", "derived_from", "license", "about", "cite-as"))
 """Relations that stay true outside the API an item came from."""
+
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
+
+
+def _unsigned(value: Any) -> Any:
+    """A JSON value in which no URL carries a secret."""
+    if isinstance(value, str):
+        return unsigned(value) if _URL.fullmatch(value) else value
+    if isinstance(value, dict):
+        return {key: _unsigned(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_unsigned(inner) for inner in value]
+    return value
 
 
 @contextmanager

@@ -35,7 +35,10 @@ def unsigned(href: str) -> str:
     """An href without user, password, and query parameters that sign or authorise."""
     if "://" not in href:
         return href
-    parts = urlsplit(href)
+    try:
+        parts = urlsplit(href)
+    except ValueError:  # no URL, but what follows may be a secret all the same
+        return href.split("?", 1)[0]
     query = [
         (name, value)
         for name, value in parse_qsl(parts.query, keep_blank_values=True)

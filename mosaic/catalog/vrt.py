@@ -137,7 +137,9 @@ def warped(tile: Tile, crs: str, shape: tuple[int, int], affine: Affine, resampl
         f'<Option name="INIT_DEST">{init}</Option>'
         '<Option name="UNIFIED_SRC_NODATA">PARTIAL</Option>'
         '<Option name="ERROR_OUT_IF_EMPTY_SOURCE_WINDOW">FALSE</Option>'
-        '<Option name="SAMPLE_GRID">YES</Option><Option name="SOURCE_EXTRA">5</Option>'
+        # round a pole a strip of the target is a ring of the source: 21 samples miss its rim
+        '<Option name="SAMPLE_GRID">YES</Option><Option name="SAMPLE_STEPS">100</Option>'
+        '<Option name="SOURCE_EXTRA">10</Option>'
         f"<SourceDataset {_source(tile)}</SourceDataset>"
         "<Transformer><ApproxTransformer><MaxError>0.01</MaxError><BaseTransformer>"
         "<GenImgProjTransformer>"

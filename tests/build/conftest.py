@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+import mosaic
 from mosaic.cli import main
 from tests.support.scenes import seam_scenes, write_scenes
 
@@ -17,6 +18,14 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``items.json`` of four single-band scenes of 64 pixels in two zones; never written to."""
     folder = tmp_path_factory.mktemp("small")
     return write_scenes(folder, seam_scenes(64, 60.0, ("B04",), dates=1))
+
+
+@pytest.fixture(scope="session")
+def built(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The mosaic of ``small``; copy it before you change it."""
+    out = tmp_path_factory.mktemp("built") / "m"
+    mosaic.build(small, out)
+    return out
 
 
 @pytest.fixture

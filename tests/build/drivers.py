@@ -85,10 +85,10 @@ def _read_once(out: str) -> Any:
             missing = [name for name in document["mosaic:files"] if not (here / name).exists()]
             xml = read_xml(here / "B04.gti.gpkg")
         except Exception:
-            if os.stat(out).st_ino != os.fstat(handle).st_ino:
+            if Path(out).stat().st_ino != os.fstat(handle).st_ino:
                 return None  # it was replaced, and is being cleared away, under our eyes
             raise
-        if os.stat(out).st_ino != os.fstat(handle).st_ino:
+        if Path(out).stat().st_ino != os.fstat(handle).st_ino:
             return None
         size = document["mosaic:grid"]["transform"][0]
         start = xml.index("<GeoTransform>") + len("<GeoTransform>")

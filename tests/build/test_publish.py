@@ -43,6 +43,11 @@ def snapshot(folder: Path) -> Bytes:
     }
 
 
+def names(folder: Path) -> list[str]:
+    """What lies in a folder, hidden or not."""
+    return sorted(path.name for path in folder.iterdir())
+
+
 def hidden(folder: Path) -> list[str]:
     """What a build may leave beside a mosaic."""
     return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
@@ -75,7 +80,7 @@ def test_first_build_appears_whole(small: Path, tmp_path: Path) -> None:
     report = mosaic.build(small, tmp_path / "new" / "m")
     assert report.path == str(tmp_path / "new" / "m")
     check_whole(tmp_path / "new" / "m", 60)
-    assert os.listdir(tmp_path / "new") == ["m"]
+    assert names(tmp_path / "new") == ["m"]
 
 
 @pytest.mark.parametrize("exchange", [True, False], ids=["renameat2", "renames"])
@@ -94,7 +99,7 @@ def test_overwrite_replaces_all(
     assert set(snapshot(out)) == set(
         orjson.loads((out / "collection.json").read_bytes())["mosaic:files"]
     )
-    assert os.listdir(tmp_path) == ["m"]
+    assert names(tmp_path) == ["m"]
 
 
 def test_exchange_is_one_step_here(tmp_path: Path) -> None:
@@ -178,7 +183,7 @@ def test_killed_first_build_leaves_no_target(small: Path, tmp_path: Path) -> Non
                 mosaic.info(out)
     assert killed
     mosaic.build(small, out)
-    assert os.listdir(tmp_path) == ["m"]
+    assert names(tmp_path) == ["m"]
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
@@ -228,7 +233,7 @@ def test_the_later_of_two_builds_does_not_overwrite_unasked(small: Path, tmp_pat
     with pytest.raises(CatalogExistsError, match="--overwrite"):
         second()
     check_whole(out, 60)
-    assert os.listdir(tmp_path) == ["m"]
+    assert names(tmp_path) == ["m"]
 
 
 @pytest.fixture
@@ -329,7 +334,7 @@ def test_a_file_of_the_users_in_the_way(small: Path, tmp_path: Path, name: str) 
     with pytest.raises(CatalogExistsError, match=f"{name} isn't mosaic's and is in its way"):
         mosaic.build(small, out, overwrite=True)
     assert snapshot(out) == {name: b"the user's"}
-    assert os.listdir(tmp_path) == ["m"]
+    assert names(tmp_path) == ["m"]
 
 
 def test_a_file_of_the_users_in_the_way_of_a_later_build(seam: Path, tmp_path: Path) -> None:
@@ -340,7 +345,7 @@ def test_a_file_of_the_users_in_the_way_of_a_later_build(seam: Path, tmp_path: P
     with pytest.raises(CatalogExistsError, match=r"B03\.gti\.gpkg"):
         mosaic.build(seam, out, bands=["B03"], overwrite=True)
     assert snapshot(out) == before
-    assert os.listdir(tmp_path) == ["m"]
+    assert names(tmp_path) == ["m"]
 
 
 def test_exists_already(small: Path, tmp_path: Path, cli: Cli) -> None:
@@ -363,7 +368,7 @@ def test_the_current_folder_is_refused(
     assert result.exit_code == 1
     assert "the current folder" in result.stderr
     assert "name another folder" in result.stderr
-    assert os.listdir(tmp_path) == ["deeper"]
+    assert names(tmp_path) == ["deeper"]
 
 
 @pytest.mark.parametrize("kind", ["file", "link to a folder", "broken link"])
@@ -450,7 +455,7 @@ def test_full_disk(small: Path, tiny_disk: Path, cli: Cli) -> None:
     before = snapshot(out)
     used = sum(len(held) for held in before.values() if isinstance(held, bytes))
     refused = 0
-    for free in range(0, used + 16384, 8192):
+    for free in range(0, 3 * used, 16384):
         _fill(tiny_disk, free)
         result = cli("build", small, "-o", out, "--overwrite", "--res", "120")
         (tiny_disk / "ballast").unlink()
@@ -459,12 +464,12 @@ def test_full_disk(small: Path, tiny_disk: Path, cli: Cli) -> None:
         refused += 1
         assert result.exit_code == 1
         assert result.stderr == f"mosaic: {out}: the disk is full; nothing was changed\n", free
-        assert os.listdir(tiny_disk) == ["m"]
+        assert names(tiny_disk) == ["m"]
         assert snapshot(out) == before
     else:
         pytest.fail("the disk never had enough room: make it larger")
     # nothing, the spool, the index, its XML, items.parquet, the preview, the STAC documents
-    assert refused > 15
+    assert refused > 8
     check_whole(out, 120)
 
 
@@ -472,4 +477,4 @@ def test_full_disk_on_a_first_build(small: Path, tiny_disk: Path) -> None:
     _fill(tiny_disk, 65536)
     with pytest.raises(CatalogError, match="the disk is full"):
         mosaic.build(small, tiny_disk / "m")
-    assert os.listdir(tiny_disk) == ["ballast"]
+    assert names(tiny_disk) == ["ballast"]

@@ -120,9 +120,10 @@ def reference(
             inside=np.zeros(full, bool),
             outside=np.ones(full, bool),
         )
+        off_map = np.zeros(shape, bool)
         for rows, columns in _chunks(shape):
             part = (slice(None), rows, columns)
-            _fill(
+            off_map[rows, columns] = _fill(
                 Reference(
                     result.values[part],
                     result.valid[part],
@@ -137,6 +138,8 @@ def reference(
                 border,
                 tolerance,
             )
+    # a pixel half beyond the edge of the world is on the border too
+    result.outside[:] &= ~(off_map & _spread(~result.outside))
     return result
 
 
@@ -204,8 +207,11 @@ def _fill(
     start: tuple[int, int],
     border: float,
     tolerance: float,
-) -> None:
-    """One chunk of the target, which starts at a row and a column, through all sources."""
+) -> Bools:
+    """One chunk of the target, which starts at a row and a column, through all sources.
+
+    Returns where no source's projection has an answer.
+    """
     height, width = part.valid.shape[1:]
     column, row = np.meshgrid(np.arange(width) + start[1] + 0.5, np.arange(height) + start[0] + 0.5)
     x, y = _apply(transform, column, row)
@@ -217,6 +223,17 @@ def _fill(
             known[key] = _there_and_back(target, raster.crs, x, y, transform)
         sx, sy = known[key]
         _draw(part, open_, raster, sx, sy, border, tolerance)
+    off_map: Bools = np.all([np.isnan(sx) for sx, _ in known.values()], axis=0)
+    return off_map
+
+
+def _spread(mask: Bools) -> Bools:
+    """Pixels of (bands, h, w) with one of the nine around them."""
+    height, width = mask.shape[1:]
+    wide = np.pad(mask, ((0, 0), (1, 1), (1, 1)))
+    nine = [wide[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
+    spread: Bools = np.any(nine, axis=0)
+    return spread
 
 
 def _there_and_back(
@@ -224,8 +241,11 @@ def _there_and_back(
 ) -> tuple[Floats, Floats]:
     """Target coordinates in a source's CRS; NaN where the way back ends elsewhere.
 
-    Beyond the edge of the world a projection may answer with a place on the other side.
+    Beyond the edge of the world a projection may answer with a place on the other side: a grid
+    that is a little wider than the world holds nothing there.
     """
+    if target.is_geographic:
+        x = np.where(np.abs(x) <= 180.0, x, np.nan)
     if target.equals(source, ignore_axis_order=True):
         return x, y
     to = pyproj.Transformer.from_crs(target, source, always_xy=True)
@@ -236,7 +256,7 @@ def _there_and_back(
     )
     dx, dy = np.reshape(bx, x.shape) - x, np.reshape(by, y.shape) - y
     if target.is_geographic:
-        dx = (dx + 180.0) % 360.0 - 180.0
+        dx = (dx + 180.0) % 360.0 - 180.0  # 180 and -180 are one place
     size = abs(transform.a * transform.e - transform.b * transform.d) ** 0.5
     with np.errstate(invalid="ignore"):
         good = finite & (np.hypot(dx, dy) < 0.5 * size)

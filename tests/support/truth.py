@@ -72,7 +72,9 @@ def _inside(
         return column.reshape(px.shape), row.reshape(px.shape)
 
     column, row = pixels(x, y)
-    # one pixel of the mosaic or of the scene, whichever is larger, in pixels of the scene
+    # one pixel of the mosaic or of the scene, whichever is larger, in pixels of the scene;
+    # measured towards the equator: beyond a pole there is no place
+    dy = np.where(y > 0, -dy, dy)
     steps = [
         np.maximum(np.abs(moved[0] - column), np.abs(moved[1] - row))
         for moved in (pixels(x + dx, y), pixels(x, y + dy))
