@@ -121,7 +121,9 @@ def lonlat_union(bounds: Floats) -> Bounds:
     order = np.argsort(west, kind="stable")
     west, east = west[order], np.maximum.accumulate((west + width)[order])
     # the widest empty arc, also the one from the last box round to the first
-    gaps = np.append(west[1:] - east[:-1], west[0] + 360.0 - east[-1])
+    gap = west[0] + 360.0 - east[-1]
+    east = np.maximum(east, east[-1] - 360.0)  # a box that goes round covers the first ones too
+    gaps = np.append(west[1:] - east[:-1], gap)
     widest = int(np.argmax(gaps))
     if gaps[widest] <= 0:
         return (-180.0, south, 180.0, north)

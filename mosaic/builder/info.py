@@ -63,10 +63,10 @@ def relocate(folder: str | os.PathLike[str], base: str | None = None) -> list[st
     file can't be written.
     """
     path = Path(folder).expanduser().absolute()
-    read_collection(path)
+    own = read_collection(path)["mosaic:files"]
     root = location((base or str(path)).rstrip("/"))
     changed = []
-    for file in sorted(path.glob("*.gti")):
+    for file in (path / name for name in own if name.endswith(".gti")):
         tree = ET.parse(file)
         element = tree.find("IndexDataset")
         if element is None or not element.text:
@@ -76,7 +76,7 @@ def relocate(folder: str | os.PathLike[str], base: str | None = None) -> list[st
         if element.text == wanted:
             continue
         element.text = wanted
-        fresh = file.with_suffix(".tmp")
+        fresh = file.with_name(f".{file.name}.{os.getpid()}")
         try:
             tree.write(fresh, encoding="utf-8")
             fresh.replace(file)

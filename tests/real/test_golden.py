@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -23,11 +23,12 @@ from tests.support.reference import Layer, compare, reference
 RASTERIO = "rasterio+rasterio/tests/data"
 LANDSAT = "locationtech+geotrellis/gdal/src/test/resources/vlm"
 NLCD = "locationtech+geotrellis/raster-test/data/reproject"
+GDAL = tuple(int(part) for part in rasterio.__gdal_version__.split(".")[:2])
 
 
 def read_on(index: Path, grid: Any) -> tuple[np.ndarray, np.ndarray]:
     """(bands, h, w) values and mask of a tile index on the grid of an open raster."""
-    root = ElementTree.fromstring(read_xml(index))
+    root = ET.fromstring(read_xml(index))
     for overview in root.findall("Overview"):
         root.remove(overview)
     t = grid.transform
@@ -39,11 +40,11 @@ def read_on(index: Path, grid: Any) -> tuple[np.ndarray, np.ndarray]:
         found = root.find(tag)
         assert found is not None, tag
         found.text = text
-    dataset = ElementTree.Element("IndexDataset")
+    dataset = ET.Element("IndexDataset")
     dataset.text = str(index)
     root.insert(0, dataset)
     path = index.with_name("golden.gti")
-    path.write_bytes(ElementTree.tostring(root))
+    path.write_bytes(ET.tostring(root))
     with rasterio.open(path) as opened:
         assert opened.shape == grid.shape
         return opened.read(), opened.read_masks()
@@ -140,7 +141,7 @@ def rasterio_mosaic(layers: list[Layer], golden: Any) -> np.ndarray:
 @pytest.mark.parametrize(
     ("name", "method", "share", "worst"),
     [
-        # golden; method; least share of equal pixels inside; largest difference there
+        # golden; method; least share of equal pixels; largest difference
         ("webmercator-nearestneighbor", "nearest", 1.0, 0),
         ("webmercator-bilinear", "bilinear", 0.995, 1),
         ("utm-bilinear", "bilinear", 0.9935, 1),
@@ -153,7 +154,8 @@ def test_geotrellis_land_cover(
     """One 4326 scene in Web Mercator and UTM.
 
     Bilinear values differ by 1 at most: GTI's warper places source pixels within 0.125, as the
-    golden's did, but over another stretch of the grid.
+    golden's did, but over another stretch of the grid. GDAL 3.11 changed how ``mode`` weighs
+    pixels: since then rasterio itself makes 93.6 % of that golden, so what it makes is what counts.
     """
     source = shared / NLCD / "nlcd_tile_wsg84.tif"
     with rasterio.open(shared / NLCD / f"nlcd_tile_{name}.tif") as golden:
@@ -168,8 +170,24 @@ def test_geotrellis_land_cover(
         )
         values, valid = read_on(tmp_path / "out" / "data.gti.gpkg", golden)
         inside = reference([source], golden.crs, golden.transform, golden.shape).inside
+        with rasterio.open(source) as scene:
+            peer = np.zeros_like(expected, golden.dtypes[0])
+            reproject(
+                scene.read().astype(peer.dtype),
+                peer,
+                src_crs=scene.crs,
+                src_transform=scene.transform,
+                dst_crs=golden.crs,
+                dst_transform=golden.transform,
+                resampling=Resampling[method],
+            )
     assert inside.sum() > 240_000
     assert valid[inside].all()
+    off = np.abs(values.astype(int) - peer)[inside]
+    assert (off == 0).mean() >= share
+    assert off.max() <= worst
+    if method == "mode" and GDAL >= (3, 11):
+        return
     off = np.abs(values.astype(int) - expected)[inside]
     assert (off == 0).mean() >= share
     assert off.max() <= worst

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mosaic.builder.options import Options, options
@@ -133,14 +133,14 @@ def test_crs(given_as: str, name: str) -> None:
     assert found == name or (given_as.startswith("+") and "UTM zone 32N" in found)
 
 
+@settings(max_examples=15)  # PROJ searches its whole database for a name that it doesn't know
 @given(st.text("EPSG:0123 ", min_size=1, max_size=12))
 def test_any_crs_is_known_or_refused(name: str) -> None:
     try:
         found = options(dst_crs=name).dst_crs
-    except UsageError as error:
-        assert "is no CRS" in str(error)
-    else:
-        assert options(dst_crs=found).dst_crs == found
+    except UsageError:
+        return  # and nothing else
+    assert options(dst_crs=found).dst_crs == found
 
 
 def test_bands_of_stacks_are_built_too() -> None:

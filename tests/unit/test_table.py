@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -84,7 +85,7 @@ def test_drawing_order(values: list[Any], ascending: bool, chance: random.Random
     known = [row for row in rows if values[row] is not None]
     assert rows[: len(known)] == known  # what has no value lies below
     numeric = all(isinstance(value, int | float) for value in values if value is not None)
-    for upper, lower in zip(rows, rows[1:], strict=False):
+    for upper, lower in itertools.pairwise(rows):
         a, b = values[upper], values[lower]
         if b is None:
             assert a is not None or ids[upper] < ids[lower]
