@@ -54,7 +54,11 @@ def canonical(name: str) -> str:
 @lru_cache(maxsize=1024)
 def transformer(source: str, target: str) -> pyproj.Transformer:
     """The transformation between two CRSs, x before y."""
-    return pyproj.Transformer.from_crs(crs(source), crs(target), always_xy=True)
+    try:
+        return pyproj.Transformer.from_crs(crs(source), crs(target), always_xy=True)
+    except pyproj.exceptions.ProjError as error:
+        names = " to ".join(name[:40] for name in (source, target))
+        raise UsageError(f"PROJ can't transform {names}: another planet's CRS?") from error
 
 
 def project(source: str, target: str, x: Floats, y: Floats) -> tuple[Floats, Floats]:
@@ -266,23 +270,29 @@ def overview_factors(width: int, height: int, smallest: int = 128) -> tuple[int,
     return tuple(factors)
 
 
-def mosaic_geobox(bounds: Bounds, resolution: tuple[float, float], name: str) -> GeoBox:
-    """The mosaic's grid: bounds snapped outward to whole pixels from the CRS's origin.
+def mosaic_geobox(
+    bounds: Bounds,
+    resolution: tuple[float, float],
+    name: str,
+    origin: tuple[float, float] = (0.0, 0.0),
+) -> GeoBox:
+    """The mosaic's grid: bounds snapped outward to whole pixels from an origin.
 
     At the edge of the world they are snapped inward: PROJ has no place for the rest of a pixel.
     Width and height are multiples of the largest overview factor, because GDAL shifts an
     overview of any other size by up to a pixel (measured: 1.22 pixels at 1/16).
     Raises :class:`~mosaic.errors.UsageError` above GDAL's 2^31 - 1 pixels a side.
     """
-    dx, dy = resolution
-    left, right = math.floor(bounds[0] / dx + 1e-6), math.ceil(bounds[2] / dx - 1e-6)
-    bottom, top = math.floor(bounds[1] / dy + 1e-6), math.ceil(bounds[3] / dy - 1e-6)
+    (dx, dy), (x0, y0) = resolution, origin
+    left, right = _snapped(bounds[0] - x0, bounds[2] - x0, dx)
+    bottom, top = _snapped(bounds[1] - y0, bounds[3] - y0, dy)
     whole = world(name)
     if whole:
-        left = max(left, math.ceil(whole[0] / dx - 1e-6))
-        right = min(right, math.floor(whole[2] / dx + 1e-6))
-        bottom = max(bottom, math.ceil(whole[1] / dy - 1e-6))
-        top = min(top, math.floor(whole[3] / dy + 1e-6))
+        # a pixel with its middle on the map belongs to it, east and west
+        left = max(left, math.ceil((whole[0] - x0) / dx - 0.5 - 1e-6))
+        right = min(right, math.floor((whole[2] - x0) / dx + 0.5 + 1e-6))
+        bottom = max(bottom, math.ceil((whole[1] - y0) / dy - 1e-6))
+        top = min(top, math.floor((whole[3] - y0) / dy + 1e-6))
     width, height = max(1, right - left), max(1, top - bottom)
     factors = overview_factors(width, height)
     step = factors[-1] if factors else 1
@@ -292,4 +302,9 @@ def mosaic_geobox(bounds: Bounds, resolution: tuple[float, float], name: str) ->
             f"{width} x {height} pixels of {dx:g} x {dy:g} are more than GDAL can address; "
             "give a coarser --res or a --bbox"
         )
-    return GeoBox((height, width), Affine(dx, 0.0, left * dx, 0.0, -dy, top * dy), name)
+    affine = Affine(dx, 0.0, x0 + left * dx, 0.0, -dy, y0 + top * dy)
+    return GeoBox((height, width), affine, name)
+
+
+def _snapped(low: float, high: float, step: float) -> tuple[int, int]:
+    return math.floor(low / step + 1e-6), math.ceil(high / step - 1e-6)

@@ -18,7 +18,7 @@ from mosaic.catalog.href import location, relative
 from mosaic.catalog.layout import VRT, safe
 from mosaic.catalog.source import Band
 from mosaic.catalog.table import Assets, Bands, Table
-from mosaic.catalog.vrt import Tile, masked, warped
+from mosaic.catalog.vrt import Tile, masked, warped, with_mask
 from mosaic.errors import Problem
 from mosaic.grid import (
     Bounds,
@@ -132,7 +132,26 @@ def frame(
     unit = np.where(found.plain[:, None], pixel[found.grid], np.array(res))
     footprints = grown(found.geometry, unit, GROWTH, crs)
     extent: Bounds = (float(bounds[0]), float(bounds[1]), float(bounds[2]), float(bounds[3]))
-    return Frame(crs, mosaic_geobox(extent, res, crs), found, footprints)
+    return Frame(crs, mosaic_geobox(extent, res, crs, origin(grids, crs, res)), found, footprints)
+
+
+def origin(grids: Grids, crs: str, res: tuple[float, float]) -> tuple[float, float]:
+    """A corner of the pixels that most sources share with the mosaic, else the CRS's origin.
+
+    Sources in the mosaic's CRS, with its pixel size, are then copied, not resampled.
+    """
+    t = grids.transform
+    same = np.array([name == crs for name in grids.crs])[grids.crs_index] & grids.upright
+    same &= np.isclose(t[:, 0], res[0], rtol=1e-9) & np.isclose(-t[:, 4], res[1], rtol=1e-9)
+    if not same.any():
+        return (0.0, 0.0)
+    phase = np.round(np.mod(t[same][:, [2, 5]] / np.array(res), 1.0), 6) % 1.0
+    phases, first, count = np.unique(phase, axis=0, return_index=True, return_counts=True)
+    best = int(np.argmax(count))
+    if not phases[best].any():
+        return (0.0, 0.0)
+    corner = t[same][first[best]]
+    return (float(corner[2]), float(corner[5]))
 
 
 def _cropped(grids: Grids, crs: str, found: Outlines, pixel: Floats) -> npt.NDArray[np.bool_]:
@@ -247,12 +266,14 @@ def tiles(
         grids.upright[assets.grid[row]]
         | (np.array(grids.crs, dtype=object)[grids.crs_index[assets.grid[row]]] != frame.crs)
     )
+    foreign = np.array([name != frame.crs for name in grids.crs])[grids.crs_index[assets.grid[row]]]
+    blind = (foreign | ~plain) & _mask_is_lost(index)
+    plain &= ~blind
     direct = plain & ~assets.mask_nodata[row]
     files: dict[str, str] = {}
     locations = []
-    for r, p, n, as_is in zip(
-        row.tolist(), piece.tolist(), nth.tolist(), direct.tolist(), strict=True
-    ):
+    columns = (row.tolist(), piece.tolist(), nth.tolist(), direct.tolist(), blind.tolist())
+    for r, p, n, as_is, outer in zip(*columns, strict=True):
         kept = relative(assets.href[r], folder)
         if as_is:
             locations.append(location(kept))
@@ -265,6 +286,12 @@ def tiles(
         else:
             shape, affine = _piece_grid(frame, shapely.bounds(frame.outlines.geometry[p]))
             text = warped(tile, frame.crs, shape, affine, index.resampling)
+            if outer:
+                inner = name.replace(".vrt", "_alpha.vrt")
+                if inside:
+                    files[inner] = text
+                    text = inner.rpartition("/")[2]
+                text = with_mask(text, inside, tile.bands, frame.crs, shape, affine)
         if inside:
             files[name] = text
             locations.append(name)
@@ -290,6 +317,17 @@ def tiles(
         ),
         files,
     )
+
+
+def _mask_is_lost(index: Index) -> bool:
+    """Whether GDAL, warping a tile by itself, forgets where it has no pixels.
+
+    So it is without a nodata value, unless the data are Byte or UInt16 in one or three bands.
+    """
+    bands = index.bands
+    if bands[0].nodata is not None or any(band.color == "Alpha" for band in bands):
+        return False
+    return len(bands) not in (1, 3) or any(band.dtype not in ("uint8", "uint16") for band in bands)
 
 
 def _tile(table: Table, index: Index, assets: Assets, row: int, kept: str) -> Tile:
@@ -327,6 +365,7 @@ def _piece_grid(frame: Frame, bounds: Floats) -> tuple[tuple[int, int], Affine]:
     whole = world(frame.crs)
     if whole:
         left, top, right, bottom = pixels(np.array(whole))
-        x0, y0 = max(x0, math.ceil(left - 1e-6)), max(y0, math.ceil(top - 1e-6))
-        x1, y1 = min(x1, math.floor(right + 1e-6)), min(y1, math.floor(bottom + 1e-6))
+        # at 180 degrees a pixel whose middle is on the map is whole: its rest is on the other side
+        x0, y0 = max(x0, math.ceil(left - 0.5 - 1e-6)), max(y0, math.ceil(top - 1e-6))
+        x1, y1 = min(x1, math.floor(right + 0.5 + 1e-6)), min(y1, math.floor(bottom + 1e-6))
     return (max(1, y1 - y0), max(1, x1 - x0)), a @ Affine.translation(x0, y0)

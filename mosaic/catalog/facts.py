@@ -12,7 +12,7 @@ import orjson
 from mosaic.catalog.href import resolve
 from mosaic.catalog.source import COLORS, GDAL_TYPES, Band, Source
 from mosaic.errors import UsageError
-from mosaic.grid import affine6, canonical
+from mosaic.grid import LONLAT, affine6, canonical, transformer
 
 Json = dict[str, Any]
 
@@ -72,6 +72,8 @@ def sources(item: Json, keys: dict[str, str], base: str) -> Iterator[Source]:
     for name, key in keys.items():
         asset: Json = item["assets"][key]
         crs = _crs(asset) or _crs(properties)
+        if crs:
+            transformer(crs, LONLAT)  # a CRS of another planet is said of its item
         shape, transform = _grid(asset, properties)
         yield Source(
             item=str(item.get("id", "")),

@@ -156,6 +156,45 @@ def warped(tile: Tile, crs: str, shape: tuple[int, int], affine: Affine, resampl
     )
 
 
+def with_mask(
+    inner: str,
+    relative: bool,
+    bands: tuple[Band, ...],
+    crs: str,
+    shape: tuple[int, int],
+    affine: Affine,
+) -> str:
+    """A VRT that shows the alpha band of a warped VRT (its last band) as a mask.
+
+    GTI takes a mask from a tile's first band, and GDAL sees an alpha band there only in Byte or
+    UInt16 data of two or four bands: any other tile would be valid all over its bounding box.
+    ``inner``: name of the warped VRT, or its text.
+    """
+    height, width = shape
+    rect = f'xOff="0" yOff="0" xSize="{width}" ySize="{height}"'
+
+    def source(band: int, dtype: str) -> str:
+        return (
+            f'<SimpleSource><SourceFilename relativeToVRT="{int(relative)}">{escape(inner)}'
+            f"</SourceFilename><SourceBand>{band}</SourceBand>"
+            f'<SourceProperties RasterXSize="{width}" RasterYSize="{height}" DataType="{dtype}" '
+            f'BlockXSize="512" BlockYSize="128"/><SrcRect {rect}/><DstRect {rect}/></SimpleSource>'
+        )
+
+    first = GDAL_TYPES[bands[0].dtype]
+    inside = "".join(
+        f'<VRTRasterBand dataType="{GDAL_TYPES[band.dtype]}" band="{index}">'
+        f"{source(index, GDAL_TYPES[band.dtype])}</VRTRasterBand>"
+        for index, band in enumerate(bands, 1)
+    )
+    mask = f'<VRTRasterBand dataType="Byte">{source(len(bands) + 1, first)}</VRTRasterBand>'
+    return (
+        f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}"><SRS>{escape(crs)}</SRS>'
+        f"<GeoTransform>{geotransform(affine)}</GeoTransform>{inside}"
+        f"<MaskBand>{mask}</MaskBand></VRTDataset>"
+    )
+
+
 def stack(
     members: list[tuple[str, str, Band]], crs: str, shape: tuple[int, int], affine: Affine
 ) -> str:

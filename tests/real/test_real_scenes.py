@@ -49,8 +49,6 @@ class Scene:
     """Longitudes between which the mosaic is read; empty: all of it."""
     asset: str = "data"
     """Asset that is compared."""
-    mask: bool = True
-    """Whether GDAL draws the index's mask right (see ``test_mask_of_scenes_without_nodata``)."""
 
     def __str__(self) -> str:
         return f"{self.name} in {self.crs}"
@@ -96,7 +94,7 @@ COLLAR: dict[str, Any] = {"nodata": 0}
 SCENES = [
     # two UTM zones, four bands, no nodata
     *(
-        Scene("naip", NAIP, crs, 600_000, mask=False)
+        Scene("naip", NAIP, crs, 600_000)
         for crs in ("auto", "utm", "EPSG:4326", "EPSG:3857", "EPSG:5070")
     ),
     *(Scene("exeter", EXETER, crs, 500_000) for crs in ("auto", "EPSG:4326", "EPSG:3857")),
@@ -131,7 +129,7 @@ SCENES = [
     # the poles
     *(Scene("sea ice", SEA_ICE, crs, 79_000) for crs in ("auto", "EPSG:3031")),
     Scene("sea ice", SEA_ICE, "EPSG:4326", 140_000),
-    Scene("pole", POLE, "EPSG:3031", 9_000, {"res": 90}, mask=False),
+    Scene("pole", POLE, "EPSG:3031", 9_000, {"res": 90}),
     Scene("pole", POLE, "EPSG:4326", 140_000, {"res": (0.007, 0.0007)}),
     # JPEG 2000, whose zero collar only the user knows
     *(Scene("s2 T22HBD", T22HBD, crs, 8_000, COLLAR, asset="B04") for crs in ("auto", "EPSG:4326")),
@@ -155,8 +153,7 @@ def test_every_pixel(scene: Scene, shared: Path, tmp_path: Path) -> None:
     assert found.inside >= scene.least
     assert found.certain >= scene.least * 0.3
     assert (found.missing, found.unequal) == (0, 0), found
-    if scene.mask:
-        assert found.invented == 0, found
+    assert found.invented == 0, found
 
 
 def compared(
@@ -186,21 +183,6 @@ def _strip(dataset: Any, west: float, east: float) -> Window:
         for lon in (west, east)
     )
     return Window(left, 0, right - left, dataset.height)
-
-
-@pytest.mark.xfail(
-    strict=True,
-    reason="GDAL's GTI takes a warped tile's mask from its first band: wrong (a rectangle) unless "
-    "the tile has 1 or 3 bands of uint8 or uint16",
-)
-@pytest.mark.parametrize(
-    "scene", [scene for scene in SCENES if not scene.mask and "auto" not in scene.crs], ids=str
-)
-def test_mask_of_scenes_without_nodata(scene: Scene, shared: Path, tmp_path: Path) -> None:
-    files = [shared / name for name in scene.files]
-    mosaic.build(files, tmp_path / "out", dst_crs=scene.crs, **scene.options)
-    found = compared(tmp_path / "out" / "data.gti.gpkg", [Layer(path) for path in files])
-    assert found.invented == 0
 
 
 @pytest.mark.parametrize("crs", ["auto", "EPSG:4326"])
