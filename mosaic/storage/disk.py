@@ -2,8 +2,10 @@
 
 A block is written beside its place and renamed into it, and read only if its length and checksum
 hold, so a crash leaves a whole block or none.  The size that all processes have written is kept in
-one small file under a lock; it is raised before a block is written, so a crash can only make it
-too large, which the next count repairs.  Names are hashes: nothing of an href is on disk.
+one small file, and whoever writes holds its lock: so the bound holds at every moment, and an
+unfinished file that another one finds is litter.  The size is raised before a block is written, so
+a crash can only make it too large, which the next count repairs.  Names are hashes: nothing of an
+href is on disk.
 
 A disk that is full, read-only or gone costs one warning; then the process goes on without.
 """
@@ -31,7 +33,6 @@ _log = logging.getLogger("mosaic.storage")
 _HEAD = struct.Struct("<8sQI")
 _MAGIC = b"mosaic1\n"
 _LOW = 0.9  # of the bound is left after making room
-_STALE = 3600.0  # seconds after which somebody's unfinished file is litter
 _TOUCH = 60.0  # seconds between two notes that a block was used
 
 
@@ -79,8 +80,8 @@ class DiskCache:
         weight = _HEAD.size + len(data)
         if not self._writing or weight > self.bound * _LOW or path.exists():
             return
-        with self._guard("written"):
-            self._reserve(weight)
+        with self._guard("written"), self._turn() as file:
+            self._reserve(file, weight)
             head = _HEAD.pack(_MAGIC, len(data), zlib.crc32(data))
             _write(path, head, data)
 
@@ -99,12 +100,10 @@ class DiskCache:
         if not self._writing:
             return
         told = {"size": meta.size, "etag": meta.etag, "modified": meta.modified, "at": at}
-        with self._guard("written"):
-            data = memoryview(json.dumps(told).encode())
-            path = self._meta_path(key)
-            if not path.exists():
-                self._reserve(len(data))
-            _write(path, b"", data)
+        data = memoryview(json.dumps(told).encode())
+        with self._guard("written"), self._turn() as file:
+            self._reserve(file, len(data))
+            _write(self._meta_path(key), b"", data)
 
     def _path(self, key: str, version: str, span: Span) -> Path:
         name = _hash(f"{key}\n{version}\n{span.start}-{span.stop}")
@@ -114,35 +113,33 @@ class DiskCache:
         name = _hash(key)
         return self.folder / "meta" / name[:2] / name[2:]
 
-    def _reserve(self, weight: int) -> None:
-        with self._lock, self._shared() as file:
-            size = _int(file) + weight
-            if size > self.bound:
-                size = self._make_room(weight) + weight
-            _put_int(file, size)
+    def _reserve(self, file: int, weight: int) -> None:
+        size = _int(file) + weight
+        if size > self.bound:
+            size = self._make_room(weight) + weight
+        _put_int(file, size)
 
     def _recount(self) -> None:
-        with self._lock, self._shared() as file:
-            _put_int(file, sum(size for _, size, _ in self._files()))
+        with self._turn() as file:
+            _put_int(file, self._make_room(0))
 
     def _make_room(self, weight: int) -> int:
         # least recently used first; the times are those of files, so all processes agree
         found = sorted(self._files())
-        size = sum(weight for _, weight, _ in found)
-        for at, one, path in found:
-            if size + weight <= self.bound * _LOW:
-                break
-            if path.suffix == ".part" and time.time() - at < _STALE:
-                continue  # somebody is writing it
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()
-            size -= one
+        size = sum(one for _, one, _ in found)
+        full = size + weight > self.bound
+        for _, one, path in found:
+            litter = path.suffix == ".part"
+            if litter or (full and size + weight > self.bound * _LOW):
+                with contextlib.suppress(FileNotFoundError):
+                    path.unlink()
+                size -= one
         return size
 
     def _files(self) -> Iterator[tuple[float, int, Path]]:
         for folder, _, names in os.walk(self.folder):
             for name in names:
-                if name in ("size", "lock"):
+                if name == "size":
                     continue
                 path = Path(folder, name)
                 with contextlib.suppress(OSError):
@@ -150,7 +147,7 @@ class DiskCache:
                     yield info.st_mtime, info.st_size, path
 
     @contextlib.contextmanager
-    def _shared(self) -> Iterator[int]:
+    def _turn(self) -> Iterator[int]:
         # the kernel frees the lock of a process that dies
         file = os.open(self.folder / "size", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
