@@ -17,6 +17,11 @@ $(VENV)/.stamp: pyproject.toml
 test: $(VENV)/.stamp  ## the test suite, in .venv
 	$(PY) -m pytest -m "not interop and not bench" $(ARGS)
 
+.PHONY: bench-storage
+bench-storage: $(VENV)/.stamp  ## the gate beside bare clients, at 30 ms
+	$(PY) -m pip install -q --disable-pip-version-check -e '.[bench]'
+	$(PY) -m pytest -q -s -m bench tests/benchmarks/bench_storage.py $(ARGS)
+
 .PHONY: lint
 lint: $(VENV)/.stamp  ## ruff, mypy and the import rules
 	$(VENV)/bin/ruff check .

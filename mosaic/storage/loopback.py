@@ -4,6 +4,9 @@
 the path is kept, so that a VRT finds its sources beside it.  The key is random and never logged;
 without it nothing is told.  Sidecar files that GDAL looks for (``.aux.xml``, ``.ovr``, ...) are
 answered 404 at no cost, HEAD from what the gate knows, and no request goes upstream twice.
+
+rasterio keeps Python's lock while it opens a file, and this server needs it to answer: let rasterio
+open such a URL in another process (GDAL's own programs are one).
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ _BLOCK = 64 << 10  # reads are widened to this: GDAL's own pieces of 16 KiB begi
 _STEP = 2 << 20  # bytes sent at a time
 _HEAD = 16 << 10  # what GDAL asks for first, and so what a HEAD fetches
 _SIDECARS = re.compile(
-    r"\.(aux|aux\.xml|ovr|msk|msk\.ovr|prj|tfw|tifw|tiffw|wld|j2w|jp2w|jgw|pgw|imd|rpb|pvl|rrd"
+    r"\.(aux|xml|ovr|msk|msk\.ovr|prj|tfw|tifw|tiffw|wld|j2w|jp2w|jgw|pgw|imd|rpb|pvl|rrd"
     r"|rpc\.txt|met|mtl\.txt|xmp|qpj|vat\.dbf|gmlaux|til|eph|att)$|_rpc\.txt$|_metadata\.txt$"
     r"|_mtl\.txt$|_pan\.tif\.aux\.xml$|^\.\w+$|^metadata\.dim$|^dim_.*\.xml$",
     re.IGNORECASE,
@@ -54,6 +57,7 @@ class Loopback:
         self._lock = threading.Lock()
         self._runner: web.AppRunner | None = None
         self._port = 0
+        self._given: set[str] = set()
         self.probes = 0
         """Sidecar probes answered at no cost."""
         bridge.settle(self)
@@ -68,6 +72,8 @@ class Loopback:
         scheme, mark, rest = href.partition("://")
         if not mark:
             scheme, rest = "file", href
+        if _SIDECARS.search(rest.rpartition("/")[2]):
+            self._given.add(f"{scheme}://{rest}")  # named by the user: no probe
         path = quote(rest.lstrip("/") if scheme == "file" else rest, safe="/~!$&'()*+,;=:@-._")
         return f"http://127.0.0.1:{self._port}/{self._key}/{scheme}/{path}"
 
@@ -113,19 +119,20 @@ class Loopback:
             return web.Response(status=405, headers={"Allow": "GET, HEAD"})
         path = request.match_info["path"]
         name = path.rpartition("/")[2]
-        if not name or (_SIDECARS.search(name) and not name.lower().endswith(self._known)):
+        slash = "/" if request.match_info["scheme"] == "file" else ""
+        href = f"{request.match_info['scheme']}://{slash}{path}"
+        if not name or (_SIDECARS.search(name) and not self._exists(href)):
             self.probes += 1
             return web.Response(status=404)
-        slash = "/" if request.match_info["scheme"] == "file" else ""
-        href = f"{request.match_info['scheme']}://{slash}{_requoted(request)}"
         try:
             return await self._answer(request, href)
         except StorageError as error:
             return web.Response(status=_status(error), text=str(error))
 
-    @property
-    def _known(self) -> tuple[str, ...]:
-        return self._sidecars or ("\0",)
+    def _exists(self, href: str) -> bool:
+        return href in self._given or (
+            bool(self._sidecars) and href.lower().endswith(self._sidecars)
+        )
 
     async def _answer(self, request: web.Request, href: str) -> web.StreamResponse:
         meta = await self._meta(href)
@@ -192,18 +199,6 @@ class Loopback:
 
 
 _orphans: list[object] = []  # a parent's server: a child must not run its destructors
-
-
-def _requoted(request: web.Request) -> str:
-    # the raw path: what was quoted stays quoted for the origin, except for plain files and keys
-    raw = request.raw_path.split("?", 1)[0].split("/", 3)[3]
-    if request.match_info["scheme"] in ("http", "https", "file"):
-        return raw.removeprefix("/").replace("%3F", "?", 1) if _is_web(request) else raw
-    return request.match_info["path"]
-
-
-def _is_web(request: web.Request) -> bool:
-    return request.match_info["scheme"] in ("http", "https")
 
 
 def _asked(text: str, size: int) -> tuple[int, int, int] | None:
