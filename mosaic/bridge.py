@@ -123,6 +123,10 @@ def _end() -> None:
     for resident in list(_residents):
         with contextlib.suppress(Exception):  # nobody is left to tell
             resident.close()
+    engine = _engine
+    if engine is not None:
+        # what was asked of the loop lately, such as closing connections, is still done
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), engine.loop).result(1)
 
 
 os.register_at_fork(after_in_child=_rebuild)

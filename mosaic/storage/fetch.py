@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from mosaic.errors import BodyError, DeadlineError, StorageError
+from mosaic.errors import BodyError, CredentialsError, DeadlineError, StorageError
 from mosaic.settings import Retry
 from mosaic.storage.address import Address, Places, address
 from mosaic.storage.answer import Meta, Promise, promised, too_large
@@ -158,12 +158,11 @@ class Fetcher:
         deadline = asyncio.get_running_loop().time() + self._retry.deadline
         job = _Job(place, origin, signer, headers, size, method, deadline)
         try:
-            async with asyncio.timeout_at(deadline):
-                while True:
-                    try:
-                        return await self._attempt(job, read)
-                    except Failure as failure:
-                        await self._recover(job, failure)
+            while True:
+                try:
+                    return await self._attempt(job, read)
+                except Failure as failure:
+                    await self._recover(job, failure)
         except StorageError:
             origin.counts.failed += 1
             raise
@@ -181,16 +180,11 @@ class Fetcher:
     async def _attempt(self, job: _Job, read: Read[T]) -> T:
         origin = job.origin
         grant, token = await self._leave(job)
-        request = (
-            job.signer.sign(job.address, token, job.headers)
-            if job.signer
-            else attach(job.address, token, job.headers)
-        )
         job.attempts += 1
         origin.counts.requests += 1
         origin.counts.retries += job.attempts > 1
         try:
-            value, got = await self._exchange(job, request, read)
+            value, got = await self._exchange(job, _signed(job, token), read)
         except Failure as failure:
             origin.counts.throttled += failure.kind is Kind.REFUSED
             if failure.retry_after:
@@ -217,16 +211,23 @@ class Fetcher:
         # the token is looked at again after the wait for leave: it may have grown old meanwhile
         signer, token = job.signer, _UNSIGNED
         if signer:
-            token = await self.keyring.token(signer, job.address)
+            token = await self._token(job, signer)
         grant = await job.origin.acquire(job.size, job.deadline)
         if signer:
             fresh = self.keyring.at_hand(signer, job.address)
             if fresh is None and self._wall() >= token.expires:
                 job.origin.release(grant, Outcome.NEUTRAL)
-                token = await self.keyring.token(signer, job.address)
+                token = await self._token(job, signer)
                 grant = await job.origin.acquire(job.size, job.deadline)
             token = fresh or token
         return grant, token
+
+    async def _token(self, job: _Job, signer: Signer) -> Token:
+        token = self.keyring.at_hand(signer, job.address)
+        if token is None:
+            async with asyncio.timeout_at(job.deadline):
+                token = await self.keyring.token(signer, job.address)
+        return token
 
     async def _sign_anew(self, job: _Job, refused: Token) -> bool:
         if job.signer is None or job.resigned:
@@ -269,6 +270,19 @@ class Fetcher:
                 advice=failure.advice or _ADVICE.get(failure.kind, ""),
             ) from failure
         await asyncio.sleep(verdict)
+
+
+def _signed(job: _Job, token: Token) -> Request:
+    if job.signer is None:
+        return attach(job.address, token, job.headers)
+    try:
+        return job.signer.sign(job.address, token, job.headers)
+    except StorageError:
+        raise
+    except Exception as error:  # whatever a provider's library raises; its text may show a secret
+        raise CredentialsError(
+            "the request can't be signed", href=job.address.key, cause=type(error).__name__
+        ) from None
 
 
 _TRANSPORT = {"file": "file", "memory": "memory"}

@@ -6,6 +6,8 @@ A hit takes no permit, each attempt takes its own, and a retry sleeps without on
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import random
 import threading
@@ -84,6 +86,12 @@ class Gate:
 
     def __repr__(self) -> str:
         return f"Gate({len(self._inner.origins) if self._inner else 0} origins)"
+
+    def __del__(self) -> None:
+        inner = self.__dict__.get("_inner")
+        if inner is not None and inner.pid == os.getpid():
+            with contextlib.suppress(RuntimeError):  # the loop is gone already
+                asyncio.run_coroutine_threadsafe(_closed(inner), bridge.loop())
 
     async def get_range_async(
         self,

@@ -7,9 +7,9 @@ from there it probes one request further, ever more rarely, because each probe o
 costs a refusal (plain AIMD against a server of two would be refused every fourth time).  A rate is
 bound by the first refusal, at half of what was being sent, and grows slowly.
 
-A halving that changes nothing is taken back: refusals that do not depend on load (a flaky proxy)
-must not starve a job.  The test is sound, because a limit exceeded by less than half is no longer
-exceeded after halving.
+A halving that changes nothing is taken back, and that share of refusals is then put up with:
+refusals that do not depend on load (a flaky proxy) must not starve a job.  The test is sound,
+because a limit exceeded by less than half is no longer exceeded right after halving.
 
 All numbers of the state are floats, so that processes can share it as bytes.
 """
@@ -28,7 +28,7 @@ _BURST = 0.05  # seconds of a rate that may be sent at once: covers a timer's ji
 _TAU = 1.0  # seconds over which the rates of what was sent and passed are measured
 _CLIMB = 300  # successes from half of a refused rate back to it, twice over
 _FREE = 1.03  # growth for each success where no rate was ever refused
-_RIPE = 20  # outcomes after a cut by which its effect can be judged
+_RIPE = 30  # outcomes after a cut by which its effect is judged
 _PROBE = 32.0  # successes at the ceiling before one request more is tried
 _PROBE_MOST = 2048.0
 _FLOORS = (4.0, 256 * 1024.0)  # requests/s and bytes/s that adaptation does not go below
@@ -142,6 +142,10 @@ class State:
     """Bad ones of them."""
     before: float = 1.0
     """Share of bad outcomes just before the last cut."""
+    calm: float = 0.0
+    """Share of bad outcomes that a cut was seen not to change."""
+    judged: float = 1.0
+    """0 until the effect of the last cut is judged, then 1."""
     credit: float = 0.0
     """Successes at the ceiling since the last probe; during a probe, those beyond it."""
     patience: float = _PROBE
@@ -219,16 +223,12 @@ class Limiter:
         state.volume.advance(now)
         recent = grant.at >= state.cut_at
         if recent:
-            if state.seen >= 2 * _RIPE:
-                state.seen /= 2
-                state.bad /= 2
-            state.seen += 1
+            self._count(outcome is not Outcome.OK)
         if outcome is Outcome.OK:
             state.requests.grow(1)
             state.volume.grow(size)
             self._grow(grant)
         elif recent:
-            state.bad += 1
             self._shrink(grant, outcome, now)
 
     def hold(self, now: float, seconds: float) -> None:
@@ -238,6 +238,22 @@ class Limiter:
     def held_until(self) -> float:
         """When the last Retry-After ends."""
         return self.state.hold_until
+
+    def _count(self, bad: bool) -> None:
+        state = self.state
+        if state.seen >= 2 * _RIPE:
+            state.calm *= state.bad / state.seen >= state.calm / 2  # the flakiness is over
+            state.seen /= 2
+            state.bad /= 2
+        state.seen += 1
+        state.bad += bad
+        if not state.judged and state.seen >= _RIPE:
+            state.judged = 1.0
+            share = state.bad / state.seen
+            alike = state.before / 2 <= share <= 2 * state.before + 1 / _RIPE
+            if alike and state.before < 0.5:
+                state.calm = share
+                self._undo()
 
     def _grow(self, grant: Grant) -> None:
         state, cap = self.state, float(self.limits.concurrency)
@@ -263,15 +279,11 @@ class Limiter:
             state.patience = min(_PROBE_MOST, 2 * state.patience)
             return
         share = state.bad / state.seen
-        overwhelmed = state.seen >= 4 and share >= 0.5
-        if state.cuts and state.seen < _RIPE and not overwhelmed:
-            return  # too early to tell what the last cut did
-        vain = state.cuts and share < 0.5 and state.before / 2 < share < 1.5 * state.before
+        overwhelmed = state.seen >= 8 and share >= 0.5
+        if not overwhelmed and (not state.judged or (state.calm and share < 2 * state.calm + 0.05)):
+            return  # too early to tell what the last cut did, or known to have another cause
         state.before, state.seen, state.bad, state.cut_at = share, 0.0, 0.0, now
-        state.credit = 0.0
-        if vain:
-            self._undo()
-            return
+        state.judged, state.calm, state.credit = 0.0, 0.0, 0.0
         state.cuts += 1
         state.ceiling = max(1.0, min(state.ceiling, grant.depth - 1.0))
         state.limit = max(1.0, min(state.limit, float(self.limits.concurrency)) / 2)
@@ -285,6 +297,7 @@ class Limiter:
         state.limit = min(float(self.limits.concurrency), state.limit * 2)
         for bucket in (state.requests, state.volume):
             bucket.rate = min(bucket.top, bucket.rate * 2)
+            bucket.refused_at = 0.0
 
 
 def fresh_state(limits: Limits) -> State:

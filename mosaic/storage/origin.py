@@ -58,7 +58,8 @@ class Origin:
     async def acquire(self, size: int, deadline: float) -> Grant:
         """Wait for leave to ask for ``size`` bytes.
 
-        Raises Failure at once when the origin asked for a longer pause than the deadline leaves.
+        Raises TimeoutError at the deadline, and Failure at once when the origin asked for a longer
+        pause than the deadline leaves.
         """
         loop = asyncio.get_running_loop()
         now = loop.time()
@@ -75,8 +76,9 @@ class Origin:
         self._waiting.append((future, size))
         self._pump(loop)
         try:
-            return await future
-        except asyncio.CancelledError:
+            async with asyncio.timeout_at(deadline):
+                return await future
+        except (asyncio.CancelledError, TimeoutError):
             if future.done() and not future.cancelled():
                 self.release(future.result(), Outcome.NEUTRAL)
             raise

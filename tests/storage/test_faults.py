@@ -51,7 +51,7 @@ def job(gate: Gate, href: str, data: bytes, count: int, *, size: int = 512) -> i
         {"resets": 0.2},
         {"truncated": 0.2},
         {"stalls": 0.2},
-        {"flaky": 0.2, "resets": 0.2, "truncated": 0.2, "stalls": 0.05},
+        {"flaky": 0.06, "resets": 0.06, "truncated": 0.06, "stalls": 0.03},
     ],
     ids=lambda faults: "+".join(faults),
 )

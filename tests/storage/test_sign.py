@@ -163,6 +163,18 @@ def test_a_signer_that_fails_is_a_credentials_error(server: RangeServer, gate: M
         gate(sign="no-such-provider").get_range(server.url("a.bin"), start=0, length=9)
 
 
+def test_a_key_that_can_not_sign_frees_its_permit(
+    gate: MakeGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ACCESS_KEY", f"no base64 {SECRET}")
+    one = gate(limits=Limits(concurrency=1))
+    for _ in range(3):
+        with pytest.raises(CredentialsError) as caught:
+            one.get_range("abfs://c@acc/x", start=0, length=9)
+        assert SECRET not in str(caught.value)
+    assert one.stats().origins[0].in_flight == 0
+
+
 def test_credentials_stay_with_their_host(server: RangeServer, gate: MakeGate, data: bytes) -> None:
     with RangeServer({}, redirect=server.url("a.bin")) as first:
         sign = CallableSigner(
