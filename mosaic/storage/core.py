@@ -231,7 +231,8 @@ class Core:
                     place, span, signer, lambda: self._take_whole(place), verify
                 )
             except WholeTaken:
-                whole = await asyncio.shield(self._wholes[place.key].future)
+                taken = self._wholes.get(place.key)
+                whole = await asyncio.shield(taken.future) if taken else None
             if isinstance(whole, StorageError):
                 raise whole.again()
             if whole is not None:
@@ -252,8 +253,9 @@ class Core:
         return await self._fetch(place, span)
 
     def _take_whole(self, place: Address) -> bool:
-        if place.key in self._wholes:
-            return False
+        whole = self._wholes.get(place.key)
+        if whole is not None:
+            return whole.owner is asyncio.current_task()  # its own further attempt
         future = asyncio.get_running_loop().create_future()
         self._wholes[place.key] = _Whole(asyncio.current_task(), future)
         return True

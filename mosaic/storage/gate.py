@@ -87,6 +87,13 @@ class Gate:
     def __repr__(self) -> str:
         return f"Gate({len(self._inner.origins) if self._inner else 0} origins)"
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # for workers of other processes: the settings travel, not what was read
+        if self is _default:
+            return default_gate, ()
+        given = (self._limits, self._cache, self._retry, self._sign, self._shared)
+        return _again, given
+
     def __del__(self) -> None:
         inner = self.__dict__.get("_inner")
         if inner is not None and inner.pid == os.getpid():
@@ -314,6 +321,16 @@ async def _closed(inner: _Inner) -> None:
 _orphans: list[object] = []  # a parent's connections: a child must not run their destructors
 _default: Gate | None = None
 _default_lock = threading.Lock()
+
+
+def _again(
+    limits: Limits | Mapping[str, Limits] | None,
+    cache: CacheSettings,
+    retry: Retry,
+    sign: SignChoice,
+    shared: str | os.PathLike[str] | None,
+) -> Gate:
+    return Gate(limits, cache, retry, sign=sign, shared_limits=shared)
 
 
 def default_gate() -> Gate:

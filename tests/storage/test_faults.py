@@ -156,6 +156,15 @@ def test_many_readers_of_a_server_without_ranges_share_one_body(
     assert server.counts.requests <= 32
 
 
+def test_a_whole_body_that_ends_early_is_read_again(
+    server: RangeServer, gate: MakeGate, data: bytes
+) -> None:
+    server.behaviour.ranges, server.behaviour.truncated = False, 0.6
+    one = gate(cache=CacheSettings(memory=0))
+    for start in range(0, 1000, 100):
+        assert one.get_range(server.url("a.bin"), start=start, length=9) == data[start : start + 9]
+
+
 def test_too_large_to_be_read_whole(server: RangeServer, gate: MakeGate) -> None:
     server.behaviour.ranges = False
     one = gate(cache=CacheSettings(whole=1 << 20))

@@ -1,5 +1,6 @@
 """What was done is counted, and shown so that it reads well."""
 
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,7 +10,7 @@ import pytest
 
 import mosaic
 from mosaic.errors import CatalogError
-from mosaic.storage import Gate, Header, Meta, Stats
+from mosaic.storage import Gate, Header, Limits, Meta, Stats, default_gate
 from mosaic.storage.headers import load, store
 from mosaic.storage.metrics import size_text
 from tests.support.range_server import RangeServer
@@ -81,6 +82,19 @@ def test_mosaic_stats_is_that_of_the_process() -> None:
     assert mosaic.Gate is Gate
     with pytest.raises(AttributeError):
         _ = mosaic.no_such_thing
+
+
+def test_a_gate_travels_to_workers_without_what_it_read(
+    server: RangeServer, gate: MakeGate, data: bytes
+) -> None:
+    one = gate(limits=Limits(3))
+    one.get_range(server.url("a.bin"), start=0, length=9)
+    other = pickle.loads(pickle.dumps(one))
+    assert other.stats() == Stats()
+    assert other.get_range(server.url("a.bin"), start=0, length=9) == data[:9]
+    assert other._limits == Limits(3)
+    other.close()
+    assert pickle.loads(pickle.dumps(default_gate())) is default_gate()
 
 
 def test_importing_mosaic_stays_light() -> None:
