@@ -23,7 +23,6 @@ from mosaic.storage.address import Address, address
 from mosaic.storage.answer import Meta
 from mosaic.storage.cache import Block, MemoryCache
 from mosaic.storage.core import Core
-from mosaic.storage.credentials import SignChoice, Signers, places_from_env
 from mosaic.storage.disk import DiskCache
 from mosaic.storage.fetch import Fetcher
 from mosaic.storage.limiter import Limiter
@@ -32,6 +31,7 @@ from mosaic.storage.origin import Governor, Origin
 from mosaic.storage.ranges import Span, make_span, make_spans
 from mosaic.storage.retry import Budget
 from mosaic.storage.shared import SharedLimiter
+from mosaic.storage.signers import SignChoice, Signers, places_from_env
 from mosaic.storage.transport import FileTransport, HTTPTransport, MemoryTransport, Transport
 
 if TYPE_CHECKING:

@@ -26,8 +26,9 @@ from mosaic.settings import Limits
 
 _BURST = 0.05  # seconds of a rate that may be sent at once: covers a timer's jitter, hides no limit
 _TAU = 1.0  # seconds over which the rates of what was sent and passed are measured
-_CLIMB = 300  # successes from half of a refused rate back to it, twice over
-_FREE = 1.03  # growth for each success where no rate was ever refused
+_CLIMB = 450  # successes from half of a refused rate back to it, twice over
+_NEAR = 1.005  # growth for each success from a refused rate to four times that
+_FREE = 1.03  # growth for each success where no rate was refused
 _RIPE = 30  # outcomes after a cut by which its effect is judged
 _PROBE = 32.0  # successes at the ceiling before one request more is tried
 _PROBE_MOST = 2048.0
@@ -109,8 +110,10 @@ class Bucket:
         """An answer of ``units`` came: a little more may be sent."""
         self.passed += units
         if self.rate < self.top:
-            free = self.rate >= self.refused_at
-            more = self.rate * _FREE if free else self.rate + self.refused_at / _CLIMB
+            if self.rate < self.refused_at:
+                more = self.rate + self.refused_at / _CLIMB
+            else:
+                more = self.rate * (_NEAR if self.rate < 4 * self.refused_at else _FREE)
             self.rate = min(self.top, more if more < 1e12 else math.inf)
 
     def halve(self, floor: float) -> None:

@@ -21,14 +21,10 @@ from mosaic.errors import AccessError, CredentialsError, StorageError, UsageErro
 from mosaic.settings import CacheSettings, Limits
 from mosaic.storage import CallableSigner, Gate, Token
 from mosaic.storage.address import Address, Places, address
-from mosaic.storage.credentials import (
-    AzureSigner,
-    EarthdataSigner,
-    S3Signer,
-    Signers,
-    azure_string_to_sign,
-)
+from mosaic.storage.clouds import AzureSigner, azure_string_to_sign
+from mosaic.storage.credentials import EarthdataSigner, S3Signer
 from mosaic.storage.sign import expiry_of
+from mosaic.storage.signers import Signers
 from tests.support.range_server import RangeServer
 
 MakeGate = Callable[..., Gate]

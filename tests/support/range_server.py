@@ -290,9 +290,9 @@ class _Connection(asyncio.Protocol):
         headers: dict[str, str],
         then: Callable[[], None],
     ) -> None:
+        self._log(path, headers, -status)
         self._head(status, {**extra, "Content-Length": str(len(body))})
         self.transport.write(body[: len(body) // 2])
-        self._log(path, headers, -status)
         then()
 
     def _reset_soon(self) -> None:
@@ -338,11 +338,12 @@ class _Connection(asyncio.Protocol):
         counted: bool = True,
     ) -> None:
         length = {"Content-Length": str(len(body))} if counted else {"Connection": "close"}
+        # counted before it is sent: whoever has the answer finds it in the counters
+        self.server.counts.bytes += len(body)
+        self._log(path, headers, status)
         self._head(status, {**extra, **length})
         if len(body):
             self.transport.write(body)
-        self.server.counts.bytes += len(body)
-        self._log(path, headers, status)
         if not counted:
             self.transport.close()
         elif self.paused:
