@@ -1,33 +1,56 @@
 # `make demo` and `make test` need Python >= 3.11 and make, nothing else.
+# Another Python: make test PYTHON=python3.13 VENV=.venv-313
 PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install -q --disable-pip-version-check
 
 .PHONY: help
 help:  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-$(VENV)/.stamp: pyproject.toml
-	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "mosaic needs Python >= 3.11"'
+$(PY):
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mosaic needs Python >= 3.11, this is " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install -q --disable-pip-version-check -e '.[dev]'
+
+# what a user installs
+$(VENV)/.core: pyproject.toml | $(PY)
+	$(PIP) -e .
 	@touch $@
 
+# and what the tests and linters need besides
+$(VENV)/.dev: pyproject.toml | $(PY)
+	$(PIP) -e '.[dev]'
+	@touch $(VENV)/.core $@
+
+.PHONY: demo
+demo: $(VENV)/.core  ## scenes in two UTM zones, their mosaic, and demo/seam.png
+	$(PY) -m catalogs.demo
+
 .PHONY: test
-test: $(VENV)/.stamp  ## the test suite, in .venv
+test: $(VENV)/.dev  ## the tests (ARGS= for pytest's own arguments)
 	$(PY) -m pytest -m "not interop and not bench" $(ARGS)
 
 .PHONY: bench-storage
-bench-storage: $(VENV)/.stamp  ## the gate beside bare clients, at 30 ms
+bench-storage: $(VENV)/.dev  ## the gate beside bare clients, at 30 ms
 	$(PY) -m pip install -q --disable-pip-version-check -e '.[bench]'
-	$(PY) -m pytest -q -s -m bench tests/benchmarks/bench_storage.py $(ARGS)
+	$(PY) -m pytest -q -s -m bench tests/benchmarks/bench_storage.py tests/storage/test_load.py $(ARGS)
 
 .PHONY: lint
-lint: $(VENV)/.stamp  ## ruff, mypy and the import rules
+lint: $(VENV)/.dev  ## ruff, mypy and the import rules
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+.PHONY: interop
+interop: $(VENV)/.dev  ## real GDAL 3.10 and newest, in Debian roots (needs root and debootstrap)
+	$(PY) tests/interop/roots.py build
+	$(PY) -m pytest -m interop tests/interop $(ARGS)
+
+.PHONY: sample
+sample: $(VENV)/.core  ## build catalogs/sample and the README's picture anew
+	$(PY) -m catalogs.make_sample
 
 .PHONY: clean
 clean:  ## remove .venv and what the demo made

@@ -2,13 +2,96 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mosaic.version import __version__
+
+__all__ = ["Gate", "__version__", "build", "info", "relocate", "stats"]
+
 if TYPE_CHECKING:
+    from mosaic.builder.report import Report
     from mosaic.storage import Gate as Gate
     from mosaic.storage import Stats
 
-__version__ = "0.1.0"
+
+def build(
+    source: Any,
+    out: str | os.PathLike[str],
+    *,
+    dst_crs: str = "auto",
+    res: float | Sequence[float] | None = None,
+    bbox: Sequence[float] | None = None,
+    bands: Sequence[str] | None = None,
+    resampling: str | Mapping[str, str] = "nearest",
+    sort: str = "-datetime",
+    slices: str = "none",
+    stacks: Sequence[Sequence[str]] = (),
+    nodata: float | None = None,
+    dtype: str | None = None,
+    overwrite: bool = False,
+    skip_bad: bool = False,
+    verify: bool = False,
+) -> Report:
+    """Builds a mosaic: a folder with a STAC catalog, ``items.parquet`` and GDAL tile indexes.
+
+    ``source``: raster files, folders, globs, STAC documents or items as dicts; one or a list.
+    ``out``: the folder, which appears whole or not at all.
+    ``dst_crs``: ``auto``, ``utm`` or a CRS. ``res``: pixel size, or (width, height), in its
+    units. ``bbox``: west, south, east, north in degrees. ``bands``: asset keys, band names or
+    common names. ``resampling``: rasterio's name, or a mapping from asset to name with ``*``
+    for the others. ``sort``: a property; the first in its order lies on top (``-datetime``: the
+    newest). ``slices``: ``none``, ``day``, ``month`` or ``year``. ``stacks``: lists of
+    single-band assets. ``nodata``, ``dtype``: for sources that declare none. ``skip_bad``:
+    leave out, and report, what can't be indexed. ``verify``: read every header and believe it.
+
+    Raises :class:`~mosaic.errors.InputError` with a problem for each item that can't be
+    indexed, :class:`~mosaic.errors.CatalogError` when the folder can't be written,
+    :class:`~mosaic.errors.UsageError` for an argument that can't be meant. Then nothing has
+    changed.
+    """
+    from mosaic.builder.make import make
+    from mosaic.builder.options import options
+
+    sources = [source] if isinstance(source, str | os.PathLike | dict) else list(source)
+    chosen = options(
+        dst_crs=dst_crs,
+        res=res,
+        bbox=bbox,
+        bands=bands,
+        resampling=resampling,
+        sort=sort,
+        slices=slices,
+        stacks=stacks,
+        nodata=nodata,
+        dtype=dtype,
+        skip_bad=skip_bad,
+        verify=verify,
+        overwrite=overwrite,
+    )
+    return make(sources, out, chosen)
+
+
+def info(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a mosaic's folder holds, as JSON-ready values.
+
+    Raises :class:`~mosaic.errors.NotACatalogError` when it holds no mosaic.
+    """
+    from mosaic.builder.info import describe
+
+    return describe(folder)
+
+
+def relocate(folder: str | os.PathLike[str], base: str | None = None) -> list[str]:
+    """Rewrites the absolute paths in a mosaic (its time slices) after its folder moved.
+
+    ``base``: folder or URL from which it will be read; by default where it lies. Returns the
+    files rewritten. Raises :class:`~mosaic.errors.NotACatalogError` when it holds no mosaic.
+    """
+    from mosaic.builder.info import relocate as rewrite
+
+    return rewrite(folder, base)
 
 
 def stats() -> Stats:

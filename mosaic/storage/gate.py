@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import mosaic
 from mosaic import bridge
 from mosaic.settings import CacheSettings, Limits, Retry, limits_of, shared_limits_path
 from mosaic.storage.address import Address, address
@@ -33,6 +32,7 @@ from mosaic.storage.retry import Budget
 from mosaic.storage.shared import SharedLimiter
 from mosaic.storage.signers import SignChoice, Signers, places_from_env
 from mosaic.storage.transport import FileTransport, HTTPTransport, MemoryTransport, Transport
+from mosaic.version import __version__
 
 if TYPE_CHECKING:
     from mosaic.storage.headers import Header
@@ -245,7 +245,7 @@ class Gate:
     def _build(self) -> _Inner:
         origins: dict[str, Origin] = {}
         transports: dict[str, Transport] = {
-            "http": HTTPTransport(self._retry, f"mosaic/{mosaic.__version__}"),
+            "http": HTTPTransport(self._retry, f"mosaic/{__version__}"),
             "file": FileTransport(bridge.pool()),
             "memory": MemoryTransport(),
             **self._given,

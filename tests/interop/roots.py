@@ -1,10 +1,11 @@
-"""Debian roots that hold real GDALs (and QGIS, R), for the interoperability tests.
+"""Debian roots that hold other GDALs (and QGIS, and R), for the interoperability tests.
 
 A root is a small Debian tree made by debootstrap and kept outside the project, in
-``$MOSAIC_ROOTS`` (default ``${XDG_CACHE_HOME:-~/.cache}/mosaic-roots``); commands run in it by
-chroot, in mount and process namespaces of their own, so nothing outlives them.  All of this needs
-root (uid 0), and a build needs the network's Debian mirror, which is read from the machine's own
-apt sources.
+``$MOSAIC_ROOTS`` (default ``${XDG_CACHE_HOME:-~/.cache}/mosaic-roots``). Commands run in it by
+chroot, in mount and process namespaces of their own, so that no mount and no process outlives them
+(where namespaces are not permitted: with mounts that are undone at the end, but not after a kill).
+All this needs root (uid 0); a build also needs the network's Debian mirror, whose address is read
+from the machine's own apt sources.
 
     python tests/interop/roots.py build [NAME...] [--with GROUP...]
     python tests/interop/roots.py run NAME [--bind PATH...] -- COMMAND [ARGUMENT...]
@@ -25,53 +26,40 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-BASE = "base"
+NEEDS = "make interop needs root and debootstrap: "
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 GDAL = ("gdal-bin", "python3-gdal", "python3-numpy")
-SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What a root is made of."""
-
-    name: str
-    suite: str
-    packages: tuple[str, ...]
-    script: str = "sid"  # debootstrap's script: an old debootstrap has none for a newer suite
-
-
-ROOTS = {spec.name: spec for spec in (Spec("trixie", "trixie", GDAL), Spec("forky", "forky", GDAL))}
-EXTRAS = {  # groups that can be added to a root later
-    "qgis": ("qgis", "python3-qgis", "xvfb"),
-    "r": ("r-cran-terra", "r-cran-stars"),
+EXTRAS = {  # groups of packages that can be added to a root that is already built
+    "qgis": ("qgis", "python3-qgis", "xvfb", "xauth"),
+    "r": ("r-cran-terra", "r-cran-stars", "r-cran-codetools"),
 }
 
-# $1 root, $2 "private" in a namespace of its own, $3 how many paths to bind, the paths, the command
-# (The shell stays the namespace's first process: the kernel withholds signals from that one.)
+# Arguments: the root, "private" if in a namespace, how many paths to bind, these, the command.
+# No exec at the end: the kernel spares a namespace's first process most signals, even its own.
 ENTER = """
 set -e; root=$1 private=$2 count=$3 mounted=; shift 3
 leave() { printf %s "$mounted" | while IFS= read -r path; do umount -l "$path"; done; }
 [ "$private" ] || trap leave EXIT
-at() { mounted="$1
+note() { mounted="$1
 $mounted"; }
-mount -t proc proc "$root/proc"; at "$root/proc"
+mount -t proc proc "$root/proc"; note "$root/proc"
 [ -z "$private" ] || mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 while [ "$count" -gt 0 ]; do
-    if [ -d "$1" ]; then mkdir -p "$root$1"; else mkdir -p "$root${1%/*}"; touch "$root$1"; fi
-    mount --rbind "$1" "$root$1"; at "$root$1"; mount --make-rprivate "$root$1"
+    if [ -d "$1" ]; then mkdir -p "$root$1"
+    elif ! [ -e "$root$1" ]; then mkdir -p "$root${1%/*}"; touch "$root$1"; fi
+    mount --rbind "$1" "$root$1"; note "$root$1"; mount --make-rprivate "$root$1"
     count=$((count - 1)); shift
 done
 set +e; chroot "$root" "$@"; exit $?
 """
 
-# Repairs what an interrupted installation left, then installs.
 INSTALL = """
-dpkg --configure -a
+dpkg --configure -a || true  # an installation may have been interrupted: apt repairs the rest
 apt-get -o Acquire::Retries=3 update
 apt-get -o Acquire::Retries=3 install -y --fix-broken --no-install-recommends "$@"
 apt-get clean
@@ -79,7 +67,7 @@ rm -rf /var/lib/apt/lists/*
 """
 
 
-class RootUnavailable(RuntimeError):
+class RootUnavailable(RuntimeError):  # noqa: N818 (it is a state, not a mistake)
     """A root is not there, or cannot be built or entered on this machine."""
 
 
@@ -87,68 +75,55 @@ class CommandFailed(subprocess.CalledProcessError):
     """A command in a root failed; the message has the end of what it said."""
 
     def __str__(self) -> str:
-        said = (self.stderr or self.stdout or "").strip()[-4000:]
-        return f"{super().__str__()}\n{said}" if said else super().__str__()
+        return f"{super().__str__()}\n{(self.stderr or self.stdout or '').strip()[-4000:]}"
 
 
-@functools.cache
-def _namespaces() -> tuple[str, ...]:
-    """What to put before a command to give it namespaces that die with us; () if not permitted."""
-    prefix = ("setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--mount-proc")
-    prefix = (*prefix, "--fork", "--kill-child", "--")
-    try:
-        allowed = subprocess.run([*prefix, "true"], capture_output=True).returncode == 0
-    except FileNotFoundError:
-        allowed = False
-    return prefix if allowed else ()
-
-
+@dataclass(frozen=True)
 class Root:
-    """One root, built or not (`build` makes it, `get` insists that it is there)."""
+    """A root, built or not: `build` makes it, `get` insists that it is there."""
 
-    def __init__(self, spec: Spec, path: Path | None = None) -> None:
-        self.spec = spec
-        self.path = path or cache_folder() / spec.name
+    name: str
+    suite: str
+    packages: tuple[str, ...]
+    script: str = "sid"  # debootstrap's: an older debootstrap has none for a newer suite
+    suffix: str = ""
 
-    def packages(self, group: str) -> tuple[str, ...]:
-        return self.spec.packages if group == BASE else EXTRAS[group]
+    @property
+    def path(self) -> Path:
+        return cache_folder() / (self.name + self.suffix)
 
-    def stamp(self, group: str) -> Path:
-        """The file that says a group is installed: it lists the packages."""
-        return self.path / "var/lib/mosaic-roots" / group
+    def stamp(self, group: str) -> tuple[Path, str]:
+        """The file that says that a group is installed, and what it then contains."""
+        packages = self.packages if group == "base" else EXTRAS[group]
+        return self.path / "var/lib/mosaic-roots" / group, "\n".join(packages)
 
     def missing(self, groups: Iterable[str] = ()) -> list[str]:
-        """Those of "base" and these groups that are not (or no longer fully) installed."""
-
-        def installed(group: str) -> bool:
-            stamp = self.stamp(group)
-            return stamp.is_file() and stamp.read_text().split() == [*self.packages(group)]
-
-        return [group for group in dict.fromkeys((BASE, *groups)) if not installed(group)]
+        """Those of "base" and the groups that are not, or no longer wholly, installed."""
+        stamps = {group: self.stamp(group) for group in ("base", *groups)}
+        return [g for g, (at, text) in stamps.items() if not at.is_file() or at.read_text() != text]
 
     def command(
         self,
         argv: Sequence[str | Path],
-        *,
         binds: Iterable[str | Path] = (),
         cwd: str | Path | None = None,
         env: Mapping[str, str] | None = None,
     ) -> list[str]:
-        """The outer command that runs argv in the root (for Popen; `run` uses it too)."""
+        """The command that, outside, runs argv inside: what `run` runs, or for a Popen."""
         if os.geteuid() != 0:
-            raise RootUnavailable("make interop needs root and debootstrap: chroot needs root")
-        paths = [os.path.abspath(path) for path in ("/dev", *binds)]
+            raise RootUnavailable(f"{NEEDS}this is not root")
+        paths = [Path(path).absolute() for path in ("/dev", *binds)]
         for path in paths:
-            if not os.path.exists(path):
+            if not path.exists():
                 raise FileNotFoundError(f"cannot bind {path}: it does not exist")
-            target = os.path.realpath(f"{self.path}{path}")
-            if path == "/" or not Path(target).is_relative_to(self.path.resolve()):
-                raise ValueError(f"cannot bind {path}: its place would be outside the root")
-        variables = {"PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8", "HOME": "/tmp", **(env or {})}
-        prefix = _namespaces()
-        head = ["sh", "-c", ENTER, "sh", str(self.path), "private" if prefix else ""]
+            inside = Path(f"{self.path}{path}").resolve()  # a link in the root may lead out of it
+            if self.path.resolve() not in inside.parents:
+                raise ValueError(f"cannot bind {path}: its place is not inside the root")
+        variables = {"PATH": PATH, "LC_ALL": "C.UTF-8", "HOME": "/tmp"} | dict(env or {})
         inner = ["env", "-i", "-C", str(cwd or "/tmp"), *(f"{k}={v}" for k, v in variables.items())]
-        return [*prefix, *head, str(len(paths)), *paths, *inner, *map(str, argv)]
+        private = _private()
+        enter = [*private, "sh", "-c", ENTER, "sh", str(self.path), "private" if private else ""]
+        return [*enter, str(len(paths)), *map(str, paths), *inner, *map(str, argv)]
 
     def run(
         self,
@@ -159,18 +134,27 @@ class Root:
         env: Mapping[str, str] | None = None,
         timeout: float | None = 300,
         check: bool = True,
-        input: str | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run argv in the root, each bind mounted at its own absolute path, and /tmp empty."""
-        command = self.command(argv, binds=binds, cwd=cwd, env=env)
-        done = subprocess.run(
-            command, input=input or "", capture_output=True, timeout=timeout, encoding="utf-8",
-            errors="replace",
-        )  # fmt: skip
-        inner = [str(word) for word in argv]
+        """Run argv inside, each bind at the path it has outside, and otherwise an empty /tmp."""
+        command, words = self.command(argv, binds, cwd, env), [str(word) for word in argv]
+        try:
+            done = subprocess.run(
+                command,
+                input="",
+                capture_output=True,
+                timeout=timeout,
+                encoding="utf-8",
+                errors="replace",
+            )
+        except subprocess.TimeoutExpired as late:
+            late.cmd = words
+            raise
         if check and done.returncode:
-            raise CommandFailed(done.returncode, inner, done.stdout, done.stderr)
-        return subprocess.CompletedProcess(inner, done.returncode, done.stdout, done.stderr)
+            raise CommandFailed(done.returncode, words, done.stdout, done.stderr)
+        return subprocess.CompletedProcess(words, done.returncode, done.stdout, done.stderr)
+
+
+ROOTS = {root.name: root for root in (Root("trixie", "trixie", GDAL), Root("forky", "forky", GDAL))}
 
 
 def cache_folder() -> Path:
@@ -180,40 +164,37 @@ def cache_folder() -> Path:
 
 
 def get(name: str, *groups: str) -> Root:
-    """A root that is already built, with these groups; otherwise RootUnavailable."""
-    root = Root(ROOTS[name])
+    """A root that is already built, with these groups; else RootUnavailable."""
+    root = ROOTS[name]
     if root.missing(groups):
-        extras = f" --with {' '.join(groups)}" if groups else ""
-        raise RootUnavailable(f"run: python tests/interop/roots.py build {name}{extras}")
+        wanted = " ".join((name, *(["--with"] if groups else []), *groups))
+        raise RootUnavailable(f"not built: run python tests/interop/roots.py build {wanted}")
     return root
 
 
 def gdal_version(root: Root) -> tuple[int, int, int]:
     """The version of the root's GDAL."""
     said = root.run(["gdalinfo", "--version"]).stdout
-    found = re.match(r"GDAL (\d+)\.(\d+)\.(\d+)", said)
-    if found is None:
-        raise ValueError(f"not a GDAL version: {said!r}")
-    return int(found[1]), int(found[2]), int(found[3])
+    major, minor, patch = map(int, said.split()[1].rstrip(",").split("."))
+    return major, minor, patch
 
 
 def build(name: str, *groups: str) -> Root:
-    """Make a root, and add groups to it, unless that is done; say so on stderr."""
-    root, start = Root(ROOTS[name]), time.monotonic()
+    """Make a root and add groups to it, so far as that is not done yet; tell stderr."""
+    root, start = ROOTS[name], time.monotonic()
     if not root.missing(groups):
         return root
-    _prepare_machine()
-    with _locked_log(name) as log:  # a build that went on meanwhile may have done it all
-        if not root.path.is_dir():  # the last step is the rename: a folder of this name is whole
-            partial = Root(root.spec, root.path.with_name(f"{name}.partial"))
+    _need_debootstrap()
+    with _locked_log(name) as log:  # who had the lock before may have done everything
+        if not root.path.is_dir():  # the renaming is last, so a folder of that name is whole
+            partial = replace(root, suffix=".partial")
             _remove(partial.path)
             partial.path.mkdir(mode=0o755)
             _say(f"{name}: debootstrap")
-            script = f"/usr/share/debootstrap/scripts/{root.spec.script}"
-            words = ["debootstrap", "--variant=minbase", "--include=ca-certificates"]
-            words += [root.spec.suite, str(partial.path), _mirror(), script]
-            _logged([*_namespaces(), *words], log)
-            _install(partial, BASE, log)
+            words = ["debootstrap", "--variant=minbase", "--include=ca-certificates", root.suite]
+            words += [str(partial.path), _mirror(), f"/usr/share/debootstrap/scripts/{root.script}"]
+            _logged([*_private(), *words], log)
+            _install(partial, "base", log)
             partial.path.rename(root.path)
         for group in root.missing(groups):
             _install(root, group, log)
@@ -222,40 +203,52 @@ def build(name: str, *groups: str) -> Root:
 
 
 def _install(root: Root, group: str, log: IO[str]) -> None:
-    _say(f"{root.spec.name}: installing {group}")
-    etc, packages = root.path / "etc", root.packages(group)
-    (etc / "apt/sources.list").write_text(f"deb {_mirror()} {root.spec.suite} main\n")
+    _say(f"{root.name}: installing {group}")
+    etc = root.path / "etc"
+    (etc / "apt/sources.list").write_text(f"deb {_mirror()} {root.suite} main\n")
     (etc / "dpkg/dpkg.cfg.d/mosaic-roots").write_text("force-unsafe-io\n")  # no fsync per file
     shutil.copytree("/etc/apt/apt.conf.d", etc / "apt/apt.conf.d", dirs_exist_ok=True)
-    for file in ("resolv.conf", "hosts"):
-        (etc / file).unlink(missing_ok=True)
-        shutil.copyfile(f"/etc/{file}", etc / file)
-    policy = root.path / "usr/sbin/policy-rc.d"  # no services here
-    policy.write_text("#!/bin/sh\nexit 101\n")
-    policy.chmod(0o755)
-    script = ["sh", "-ec", INSTALL, "sh", *packages]
-    _logged(root.command(script, env={"DEBIAN_FRONTEND": "noninteractive"}), log)
-    root.stamp(group).parent.mkdir(parents=True, exist_ok=True)
-    root.stamp(group).write_text("\n".join(packages))
+    for name in ("resolv.conf", "hosts"):
+        (etc / name).unlink(missing_ok=True)
+        shutil.copyfile(f"/etc/{name}", etc / name)
+    no_services = root.path / "usr/sbin/policy-rc.d"
+    no_services.write_text("#!/bin/sh\nexit 101\n")
+    no_services.chmod(0o755)
+    stamp, packages = root.stamp(group)
+    env = {k: v for k, v in os.environ.items() if k.lower().endswith("_proxy")}
+    env["DEBIAN_FRONTEND"] = "noninteractive"
+    _logged(root.command(["sh", "-ec", INSTALL, "sh", *packages.split()], env=env), log)
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    stamp.write_text(packages)
 
 
-def _prepare_machine() -> None:
-    problem = "make interop needs root and debootstrap: "
+def _need_debootstrap() -> None:
     if os.geteuid() != 0:
-        raise RootUnavailable(problem + "this is not root")
-    if shutil.which("debootstrap", path=SYSTEM_PATH) is None:
-        if shutil.which("apt-get") is None:
-            raise RootUnavailable(problem + "debootstrap is absent, and so is apt")
+        raise RootUnavailable(f"{NEEDS}this is not root")
+    if shutil.which("debootstrap", path=PATH) is None:
+        if shutil.which("apt-get", path=PATH) is None:
+            raise RootUnavailable(f"{NEEDS}there is no debootstrap, and no apt to install it")
         with _locked_log("debootstrap") as log:
             _say("installing debootstrap")
-            apt = ["apt-get", "-o", "DPkg::Lock::Timeout=300"]
-            _logged([*apt, "update"], log)
-            _logged([*apt, "install", "-y", "debootstrap"], log)
+            _logged(["apt-get", "update"], log)
+            apt = ["apt-get", "-o", "DPkg::Lock::Timeout=300", "install", "-y"]
+            _logged([*apt, "debootstrap"], log)
+
+
+@functools.cache
+def _private() -> tuple[str, ...]:
+    """What gives the command behind it namespaces that die with us; () where not permitted."""
+    words = "setpriv --pdeathsig KILL unshare --mount --pid --mount-proc --fork --kill-child"
+    try:
+        tried = subprocess.run([*words.split(), "true"], capture_output=True)
+    except FileNotFoundError:
+        return ()
+    return tuple(words.split()) if tried.returncode == 0 else ()
 
 
 @contextmanager
 def _locked_log(name: str) -> Iterator[IO[str]]:
-    """The log, locked: what a build starts inherits it, so the lock lasts as long as they do."""
+    """The log of a build, which is its lock too: children inherit it, so it lasts as they do."""
     cache_folder().mkdir(parents=True, exist_ok=True)
     with (cache_folder() / f"{name}.log").open("a+", errors="replace") as log:
         try:
@@ -267,26 +260,24 @@ def _locked_log(name: str) -> Iterator[IO[str]]:
 
 
 def _logged(command: Sequence[str], log: IO[str]) -> None:
-    """Run a step of a build; when it fails, show the end of the log without addresses."""
-    env = {"PATH": SYSTEM_PATH, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=env
-    )
-    if done.returncode:
+    """Run a step of a build; if it fails, show the log's end, without addresses."""
+    env = os.environ | {"PATH": PATH, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
+    nothing = subprocess.DEVNULL
+    code = subprocess.call(command, env=env, stdin=nothing, stdout=log, stderr=subprocess.STDOUT)
+    if code:
         log.seek(0)
         tail = "".join(log.readlines()[-20:])
-        hosts = {urlsplit(uri).hostname for uri, _, _ in _sources()} - {None}
-        names = "|".join(map(re.escape, filter(None, hosts))) or "$."
-        tail = re.sub(rf"\b\w+://\S+|{names}|\b\d+(\.\d+){{3}}\b", "<mirror>", tail)
-        raise RootUnavailable(f"a step of the build failed ({done.returncode}); the log ends:\n{tail}")
+        hosts = {re.escape(urlsplit(uri).hostname or "://") for uri, _, _ in _sources()}
+        address = "|".join([r"\w+://\S+", *hosts, r"\d+(\.\d+){3}"])
+        tail = re.sub(address, "<mirror>", tail)
+        raise RootUnavailable(f"a step of the build failed ({code}); its log ends:\n{tail}")
 
 
 def _remove(path: Path) -> None:
-    """Delete what an interrupted build left, after unmounting anything below it."""
+    """Delete what an interrupted build left, and first unmount what is mounted there."""
     for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
-        mounted = line.split()[4].replace("\\040", " ")
-        if mounted.startswith(f"{path}/"):
-            subprocess.run(["umount", "-l", mounted], check=True)
+        if line.split()[4].startswith(f"{path}/"):
+            subprocess.run(["umount", "-l", line.split()[4]], check=True)
     subprocess.run(["rm", "-rf", "--one-file-system", "--", path], check=True)
 
 
@@ -301,49 +292,50 @@ def _sources() -> Iterator[tuple[str, list[str], list[str]]]:
             if "deb" in fields.get("types", ()) and fields.get("enabled") != ["no"]:
                 for uri in fields.get("uris", ()):
                     yield uri, fields.get("suites", []), fields.get("components", [])
-    for file in (apt / "sources.list", *sorted(apt.glob("sources.list.d/*.list"))):
-        text = file.read_text() if file.exists() else ""
-        for found in re.finditer(r"(?m)^\s*deb\s+(?:\[.*?\]\s*)?(\S+)\s+(\S+)([^#\n]*)", text):
-            yield found[1], [found[2]], found[3].split()
+    for file in sorted([*apt.glob("sources.list"), *apt.glob("sources.list.d/*.list")]):
+        line = r"(?m)^[ \t]*deb[ \t]+(?:\[.*?\][ \t]*)?(\S+)[ \t]+(\S+)([^#\n]*)"
+        for uri, suite, components in re.findall(line, file.read_text()):
+            yield uri, [suite], components.split()
 
 
 def _mirror() -> str:
-    """The mirror this machine gets Debian itself from."""
+    """Where this machine gets Debian itself from."""
     release = platform.freedesktop_os_release().get("VERSION_CODENAME", "sid")
     for uri, suites, components in _sources():
         if release in suites and "main" in components and uri.startswith("http"):
             return uri
-    raise RootUnavailable("make interop needs a Debian mirror: none in this machine's apt sources")
+    raise RootUnavailable(f"{NEEDS}this machine's apt sources name no Debian mirror")
 
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def main(argv: Sequence[str]) -> int:
-    own, _, command = (list(argv), "", []) if "--" not in argv else (
-        list(argv[: argv.index("--")]), "", list(argv[argv.index("--") + 1 :])
-    )  # fmt: skip
-    parser = argparse.ArgumentParser(prog="roots.py")
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(description="Debian roots for the interoperability tests.")
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verb = verbs.add_parser("build", help="build roots (default: all), add groups of packages")
+    verb = verbs.add_parser("build", help="build roots (all by default), add groups of packages")
     verb.add_argument("names", nargs="*", metavar="NAME", help=", ".join(ROOTS))
     verb.add_argument("--with", nargs="+", dest="groups", default=[], choices=EXTRAS)
     verb = verbs.add_parser("run", help="run a command in a root: run NAME -- COMMAND ...")
-    verb.add_argument("name", choices=ROOTS)
+    verb.add_argument("names", nargs=1, metavar="NAME", help=", ".join(ROOTS))
     verb.add_argument("--bind", nargs="+", default=[], metavar="PATH")
-    verbs.add_parser("list", help="say which roots are built, with which groups")
-    options = parser.parse_args(own)
+    verbs.add_parser("list", help="tell which roots are built, with which groups, and where")
+    end = argv.index("--") if "--" in argv else len(argv)
+    options, command = parser.parse_args(argv[:end]), argv[end + 1 :]
+    names = getattr(options, "names", []) or list(ROOTS)
+    if not set(names) <= set(ROOTS) or (options.verb == "run" and not command):
+        parser.error(f"expected names among {', '.join(ROOTS)}, and for run -- and a command")
     try:
-        if options.verb == "build":
-            for name in options.names or ROOTS:
-                build(name, *options.groups)
-        elif options.verb == "run":
-            return subprocess.call(get(options.name).command(command, binds=options.bind))
-        else:
-            for root in map(Root, ROOTS.values()):
-                there = [group for group in (BASE, *EXTRAS) if group not in root.missing(EXTRAS)]
-                print(f"{root.spec.name}\t{' '.join(there) or 'absent'}\t{root.path}")
+        if options.verb == "run":
+            return subprocess.call(get(names[0]).command(command, options.bind))
+        for root in map(ROOTS.__getitem__, names):
+            if options.verb == "build":
+                build(root.name, *options.groups)
+            else:
+                missing = root.missing(EXTRAS)
+                there = [group for group in ("base", *EXTRAS) if group not in missing]
+                print(root.name, " ".join(there) or "absent", root.path, sep="\t")
     except RootUnavailable as problem:
         _say(str(problem))
         return 2

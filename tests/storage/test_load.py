@@ -11,6 +11,8 @@ from mosaic.settings import CacheSettings, Limits
 from mosaic.storage import Gate
 from tests.support.range_server import RangeServer
 
+pytestmark = pytest.mark.bench  # real seconds on a real server: `make bench-storage`
+
 MakeGate = Callable[..., Gate]
 SETTLED = 3.0  # seconds after which the limiter must have found the limit
 LEAST = 1000  # requests counted after that

@@ -1,0 +1,65 @@
+"""Items whose fields differ in kind from one to the next, made even: a column has one type.
+
+``"nodata": "nan"`` in one item and ``0`` in another is valid STAC and no valid Parquet.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+Json = dict[str, Any]
+Kinds = dict[tuple[str, ...], set[str]]
+
+_PLAIN = frozenset(("id", "type", "stac_version", "stac_extensions", "bbox", "geometry"))
+"""Fields that are checked before, or whose form is the same in all items."""
+
+
+def even(source: Path, into: Path) -> list[str]:
+    """Rewrites items (NDJSON): fields that are no column become text, empty objects go.
+
+    Numbers beside text become text, other mixtures JSON texts. Returns the names of the fields
+    that were rewritten.
+    """
+    kinds: Kinds = {}
+    with source.open("rb") as lines:
+        for line in lines:
+            _note(orjson.loads(line), (), kinds)
+    mixed = {path for path, found in kinds.items() if len(found) > 1}
+    with source.open("rb") as lines, into.open("wb") as out:
+        for line in lines:
+            document = _evened(orjson.loads(line), (), mixed)
+            out.write(orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE))
+    return sorted({".".join(part for part in path if part != "[]") for path in mixed})
+
+
+def _note(value: Any, path: tuple[str, ...], kinds: Kinds) -> None:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if path or key not in _PLAIN:
+                _note(inner, (*path, key), kinds)
+    elif isinstance(value, list):
+        for inner in value:
+            _note(inner, (*path, "[]"), kinds)
+    if path and value is not None:
+        kinds.setdefault(path, set()).add(_kind(value))
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    return "number" if isinstance(value, int | float) else type(value).__name__
+
+
+def _evened(value: Any, path: tuple[str, ...], mixed: set[tuple[str, ...]]) -> Any:
+    if path in mixed and value is not None:
+        return value if isinstance(value, str) else orjson.dumps(value).decode()
+    if isinstance(value, dict):
+        inner = {key: _evened(each, (*path, key), mixed) for key, each in value.items()}
+        # Parquet has no structure without fields
+        return {key: each for key, each in inner.items() if each != {} or not path}
+    if isinstance(value, list):
+        return [_evened(each, (*path, "[]"), mixed) for each in value]
+    return value

@@ -1,0 +1,372 @@
+"""Items as they come to a table: assets chosen, gaps filled from headers, doubts noted."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from mosaic.builder.inputs import Given
+from mosaic.builder.options import Options
+from mosaic.builder.scan import asset as asset_of
+from mosaic.builder.scan import footprint
+from mosaic.builder.trust import disagreements
+from mosaic.catalog.facts import asset_for, data_assets, sources
+from mosaic.catalog.headers import Header, read_headers
+from mosaic.catalog.href import location, resolve
+from mosaic.catalog.source import Band, Source
+from mosaic.catalog.stac import upgrade
+from mosaic.catalog.table import Builder, utc
+from mosaic.errors import HeaderError, Problem, UsageError
+from mosaic.grid import Grids
+
+Json = dict[str, Any]
+
+_AT_ONCE = 1024
+"""Items whose headers are read together."""
+
+
+@dataclass(slots=True)
+class Gathered:
+    """What became of the items."""
+
+    builder: Builder
+    """Items and assets that can be indexed."""
+    bad: list[Problem] = field(default_factory=list)
+    """What can't be indexed."""
+    disagreements: list[Problem] = field(default_factory=list)
+    """Where headers contradict items."""
+    notes: list[str] = field(default_factory=list)
+    """What else was noticed."""
+    headers_read: int = 0
+    """Files opened."""
+    available: dict[str, None] = field(default_factory=dict)
+    """Names of assets and bands seen."""
+    given: int = 0
+    """Items seen."""
+
+
+@dataclass(slots=True)
+class _Pending:
+    item: Json
+    base: str
+    sources: list[Source]
+
+
+def gather(
+    given: Iterable[Given | Problem],
+    options: Options,
+    keep: Callable[[Json], None],
+    progress: Callable[[int], None] = lambda count: None,
+) -> Gathered:
+    """Reads all items; ``keep`` gets each indexed item as STAC 1.1 with absolute hrefs."""
+    result = Gathered(Builder(options.sort))
+    seen: set[tuple[str, str]] = set()
+    doubles: list[str] = []
+    known: dict[tuple[str, str], tuple[Band, ...]] = {}
+    stream = iter(given)
+    while chunk := list(islice(stream, _AT_ONCE)):
+        pending = [p for p in _prepared(chunk, options, result, seen, doubles) if p]
+        headers = dict(_headers(pending, options, known))
+        result.headers_read += len(headers)
+        for one in pending:
+            _add(one, headers, known, options, result, keep)
+        progress(result.given)
+    if doubles:
+        shown = ", ".join(doubles[:3]) + (", …" if len(doubles) > 3 else "")
+        result.notes.append(f"{len(doubles)} items were given twice, the first is kept: {shown}")
+    return result
+
+
+def _prepared(
+    chunk: list[Given | Problem],
+    options: Options,
+    result: Gathered,
+    seen: set[tuple[str, str]],
+    doubles: list[str],
+) -> Iterator[_Pending | None]:
+    for one in chunk:
+        if isinstance(one, Problem):
+            result.bad.append(one)
+            continue
+        result.given += 1
+        name = _name(one.item) or f"number {result.given}"
+        try:
+            if not _name(one.item):
+                raise UsageError("has no id")
+            item = _sound(upgrade(one.item))
+            key = (str(item.get("collection") or ""), name)
+            if key in seen:
+                doubles.append(name)
+                continue
+            seen.add(key)
+            yield _chosen(item, one.base, options, result)
+        except UsageError as error:
+            result.bad.append(Problem("item", str(error), "mend the item", name))
+        except Exception as error:  # an item can be broken in any way; it must not end the build
+            what = f"is no valid STAC item ({type(error).__name__}: {error})"
+            result.bad.append(Problem("item", what[:300], "mend the item", name))
+
+
+def _name(item: Any) -> str:
+    return str(item.get("id") or "") if isinstance(item, dict) else ""
+
+
+_TIMES = "datetime start_datetime end_datetime created updated published expires".split()
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)")
+_SHAPES = frozenset(
+    "Point MultiPoint LineString MultiLineString Polygon MultiPolygon GeometryCollection".split()
+)
+
+
+def _sound(item: Json) -> Json:
+    """An item whose own fields have the form that a table needs, times in RFC 3339.
+
+    Raises :class:`~mosaic.errors.UsageError` for a field that can't be meant.
+    """
+    if not isinstance(item["id"], str) or not isinstance(item.get("collection") or "", str):
+        raise UsageError("its id or collection is no text")
+    box = item.get("bbox")
+    if box is not None and not (
+        isinstance(box, list)
+        and len(box) in (4, 6)
+        and all(isinstance(value, int | float) and math.isfinite(value) for value in box)
+    ):
+        raise UsageError(f"its bbox {box!r:.80} isn't four or six finite numbers")
+    geometry = item.get("geometry")
+    if geometry and (geometry["type"] not in _SHAPES or not _has_points(geometry)):
+        raise UsageError(f"its geometry {geometry!r:.80} is no GeoJSON")
+    properties: Json = item["properties"]
+    for field_ in _TIMES:
+        value = properties.get(field_)
+        if value is None or (isinstance(value, str) and _RFC3339.fullmatch(value) and utc(value)):
+            continue
+        if not utc(value):
+            raise UsageError(f"its {field_} {value!r:.80} is no time")
+        properties[field_] = utc(value)  # the item was copied when it was upgraded
+    for key, asset in item["assets"].items():
+        if not isinstance(asset.get("roles") or [], list):
+            raise UsageError(f"the roles of its asset {key} are no list")
+    return item
+
+
+def _has_points(geometry: Json) -> bool:
+    inner = geometry.get("coordinates")
+    while isinstance(inner, list | tuple) and inner:
+        inner = inner[0]
+    return isinstance(inner, int | float) or "geometries" in geometry
+
+
+def _chosen(item: Json, base: str, options: Options, result: Gathered) -> _Pending | None:
+    name = str(item.get("id", ""))
+    if options.bands:
+        result.available.update(dict.fromkeys(item["assets"]))
+        found = {band: asset_for(item, band) for band in options.bands}
+        keys = {band: key for band, key in found.items() if key}
+    else:
+        keys = {key: key for key in data_assets(item)}
+    if not keys:
+        what = (
+            f"has none of the assets {', '.join(options.bands)}"
+            if options.bands
+            else "has no asset that holds pixels"
+        )
+        result.bad.append(Problem("no-asset", what, "choose others with --bands", name))
+        return None
+    found_sources = list(sources(item, keys, base))
+    for source in found_sources:
+        if not source.href.startswith(("/", "https://", "s3://")):
+            location(source.href)  # a scheme that GDAL can't read
+    return _Pending(item, base, found_sources)
+
+
+def _headers(
+    pending: list[_Pending], options: Options, known: dict[tuple[str, str], tuple[Band, ...]]
+) -> Iterator[tuple[str, Header | HeaderError]]:
+    """The headers that are needed: all to verify, else of assets whose item tells too little.
+
+    Assets that lack only their bands share those of the first such asset of their collection.
+    """
+    wanted: list[str] = []
+    asked: set[tuple[str, str]] = set(known)
+    for one in pending:
+        scanned = "mosaic:datetime_from" in one.item["properties"]
+        for source in one.sources:
+            kind = (str(one.item.get("collection") or ""), source.asset)
+            needed = not source.located or (options.verify and not scanned)
+            if source.bands is None and not needed and options.dtype is None and kind not in asked:
+                asked.add(kind)
+                needed = True
+            if needed:
+                wanted.append(source.href)
+    yield from read_headers(wanted)
+
+
+def _add(
+    one: _Pending,
+    headers: dict[str, Header | HeaderError],
+    known: dict[tuple[str, str], tuple[Band, ...]],
+    options: Options,
+    result: Gathered,
+    keep: Callable[[Json], None],
+) -> None:
+    item = one.item
+    whole: list[Source] = []
+    assets = dict(item["assets"])
+    for source in one.sources:
+        kind = (str(item.get("collection") or ""), source.asset)
+        header = headers.get(source.href)
+        if isinstance(header, HeaderError):
+            if not (source.located and options.dtype):
+                result.bad.append(_unread(source, header.problem))
+                continue
+            header = None
+        if header is not None:
+            result.disagreements += disagreements(source, header)
+            source = _believed(source, header)
+            known.setdefault(kind, source.bands or ())
+            key = asset_for(item, source.asset) or source.asset
+            assets[key] = _with_header(assets[key], header)
+        elif source.bands is None:
+            if kind in known:
+                source = replace(source, bands=known[kind])
+            elif options.dtype:
+                source = replace(source, bands=(Band(options.dtype, source.asset),))
+        filled = _with_nodata(source, options)
+        if not filled.located or filled.bands is None:
+            result.bad.append(_incomplete(filled))
+            continue
+        whole.append(filled)
+    if whole:
+        try:
+            keep({**_placed(item, whole[0]), "assets": _absolute(assets, one.base)})
+        except TypeError as error:  # what JSON can't hold, such as an integer above 64 bits
+            what = f"can't be written ({error})"
+            result.bad.append(Problem("item", what, "mend the item", item["id"]))
+        else:
+            result.builder.add(item, whole)
+
+
+def _placed(item: Json, source: Source) -> Json:
+    """An item with a geometry and a bbox: where it has none, those of its first asset."""
+    if item.get("geometry") and item.get("bbox"):
+        return item
+    if source.crs is None or source.shape is None or source.transform is None:
+        return item
+    geometry, bbox = footprint(
+        Grids(
+            (source.crs,),
+            np.zeros(1, np.int32),
+            np.array([source.shape], np.int64),
+            np.array([source.transform]),
+        )
+    )
+    return {**item, "geometry": item.get("geometry") or geometry, "bbox": item.get("bbox") or bbox}
+
+
+def _absolute(assets: dict[str, Json], base: str) -> dict[str, Json]:
+    return {key: {**asset, "href": resolve(asset["href"], base)} for key, asset in assets.items()}
+
+
+def _unread(source: Source, problem: Problem) -> Problem:
+    advice = problem.advice
+    if source.located:
+        advice = "its item tells no data type: give --dtype, or make the file readable"
+    return Problem(
+        problem.kind, problem.what, advice, source.item, source.asset, problem.href or source.href
+    )
+
+
+def _believed(source: Source, header: Header) -> Source:
+    """A source with what its file says; the item's nodata and names stay where it has none."""
+    bands = header.bands
+    masked = False
+    if source.bands is not None and len(source.bands) == len(bands):
+        merged = []
+        for said, found in zip(source.bands, bands, strict=True):
+            nodata = found.nodata
+            if nodata is None and said.nodata is not None and not header.masked:
+                nodata, masked = said.nodata, True
+            scaled = (found.scale, found.offset) != (1.0, 0.0)
+            merged.append(
+                replace(
+                    found,
+                    name=said.name or found.name,
+                    nodata=nodata,
+                    scale=found.scale if scaled else said.scale,
+                    offset=found.offset if scaled else said.offset,
+                    unit=said.unit or found.unit,
+                    color=found.color or said.color,
+                )
+            )
+        bands = tuple(merged)
+    return replace(
+        source,
+        crs=header.crs,
+        shape=header.shape,
+        transform=header.transform,
+        bands=bands,
+        mask_nodata=masked,
+    )
+
+
+def _with_nodata(source: Source, options: Options) -> Source:
+    """``--nodata`` for bands that declare none; JPEG 2000 files can't declare theirs."""
+    bands = source.bands
+    if bands is None:
+        return source
+    if options.nodata is not None and any(band.nodata is None for band in bands):
+        data = tuple(
+            band
+            if band.nodata is not None or band.color == "Alpha"
+            else replace(band, nodata=options.nodata)
+            for band in bands
+        )
+        return replace(source, bands=data, mask_nodata=True)
+    undeclared = source.href.lower().endswith((".jp2", ".j2k"))
+    if undeclared and any(band.nodata is not None for band in bands):
+        return replace(source, mask_nodata=True)
+    return source
+
+
+def _with_header(asset: Json, header: Header) -> Json:
+    """An asset that says what its file says; what only the item knows stays."""
+    told = asset_of(header)
+    kept = {
+        key: value
+        for key, value in asset.items()
+        if key not in ("proj:code", "proj:wkt2", "proj:projjson", "proj:bbox", "proj:geometry")
+    }
+    bands = asset.get("bands") or []
+    if len(bands) == len(told["bands"]):
+        told["bands"] = [
+            {**said, **found} for said, found in zip(bands, told["bands"], strict=True)
+        ]
+    fields = ("proj:code", "proj:wkt2", "proj:shape", "proj:transform", "bands")
+    return kept | {field: told[field] for field in fields if field in told}
+
+
+def _incomplete(source: Source) -> Problem:
+    missing = [
+        name
+        for name, value in (
+            ("CRS (proj:code)", source.crs),
+            ("proj:shape", source.shape),
+            ("proj:transform", source.transform),
+            ("data type (bands)", source.bands),
+        )
+        if value is None
+    ]
+    return Problem(
+        "incomplete",
+        f"the item tells no {', no '.join(missing)}",
+        "give --dtype" if source.located else "make the file readable",
+        source.item,
+        source.asset,
+        source.href,
+    )

@@ -1,0 +1,86 @@
+"""What a mosaic's folder holds, and what to rewrite when it moves."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from mosaic.builder.publish import recover
+from mosaic.catalog.href import location
+from mosaic.catalog.layout import COLLECTION, ITEMS, MARK, read_collection
+from mosaic.errors import CatalogError
+
+Json = dict[str, Any]
+
+
+def describe(folder: str | os.PathLike[str]) -> Json:
+    """What a mosaic holds, as JSON-ready values. See :func:`mosaic.info`."""
+    path = Path(folder).expanduser().absolute()
+    recover(path)
+    document = read_collection(path)
+    grid = document[MARK]
+    a, _, c, _, e, f = grid["transform"]
+    height, width = grid["shape"]
+    by_role: dict[str, list[str]] = {"tile-index": [], "stack": [], "slice": []}
+    for asset in document["assets"].values():
+        role = next((r for r in ("stack", "slice", "tile-index") if r in asset["roles"]), None)
+        if role:
+            by_role[role].append(asset["href"].removeprefix("./"))
+    return {
+        "path": str(path),
+        "items": document["mosaic:items"],
+        "assets": document["mosaic:assets"],
+        "indexes": by_role["tile-index"],
+        "stacks": by_role["stack"],
+        "slices": by_role["slice"],
+        "crs": grid["crs"],
+        "resolution": [a, -e],
+        "shape": [height, width],
+        "bounds": [c, f + e * height, c + a * width, f],
+        "bbox": document["extent"]["spatial"]["bbox"][0],
+        "interval": document["extent"]["temporal"]["interval"][0],
+        "sort": document["mosaic:sort"],
+        "source_crs": [
+            {"crs": name, "items": count} for name, count in document["mosaic:source_crs"]
+        ],
+        "bytes": sum(
+            (path / name).stat().st_size
+            for name in (*by_role["tile-index"], ITEMS, COLLECTION)
+            if (path / name).exists()
+        ),
+        "version": document["mosaic:version"],
+    }
+
+
+def relocate(folder: str | os.PathLike[str], base: str | None = None) -> list[str]:
+    """Rewrites what needs an absolute path: the index that each ``.gti`` slice points to.
+
+    ``base``: folder or URL under which the mosaic will be read; by default where it lies now.
+    Everything else in a mosaic is relative. Returns the paths of the files rewritten. Raises
+    :class:`~mosaic.errors.NotACatalogError`, and :class:`~mosaic.errors.CatalogError` when a
+    file can't be written.
+    """
+    path = Path(folder).expanduser().absolute()
+    own = read_collection(path)["mosaic:files"]
+    root = location((base or str(path)).rstrip("/"))
+    changed = []
+    for file in (path / name for name in own if name.endswith(".gti")):
+        tree = ET.parse(file)
+        element = tree.find("IndexDataset")
+        if element is None or not element.text:
+            raise CatalogError(f"{file} names no index: build the mosaic again")
+        name = element.text.replace("%2F", "/").rpartition("/")[2]
+        wanted = f"{root}%2F{name}" if root.startswith("/vsicurl?") else f"{root}/{name}"
+        if element.text == wanted:
+            continue
+        element.text = wanted
+        fresh = file.with_name(f".{file.name}.{os.getpid()}")
+        try:
+            tree.write(fresh, encoding="utf-8")
+            fresh.replace(file)
+        except OSError as error:
+            raise CatalogError(f"{file} can't be written ({error.strerror})") from error
+        changed.append(str(file))
+    return changed

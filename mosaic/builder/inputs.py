@@ -1,0 +1,285 @@
+"""What a user gives, as items: rasters, folders, globs, lists, STAC in every shape."""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import os
+import sys
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import stac_geoparquet.arrow
+
+from mosaic.builder.scan import scan
+from mosaic.catalog.facts import RASTER_SUFFIXES
+from mosaic.catalog.href import resolve
+from mosaic.catalog.layout import VRT, is_mosaic
+from mosaic.errors import Problem, UsageError
+
+Json = dict[str, Any]
+Source = str | os.PathLike[str] | Json
+
+_JSON = (".json", ".geojson", ".stac")
+_LINES = (".ndjson", ".jsonl", ".geojsonl", ".geojsons")
+_PARQUET = (".parquet", ".geoparquet", ".pq")
+_SIDE_PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+_SCENES_AT_ONCE = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One item as it was given."""
+
+    item: Json
+    """The item, of any STAC version."""
+    base: str
+    """Folder or URL against which its relative hrefs are read."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What was read already, so that a file reached twice counts once."""
+
+    documents: set[str] = field(default_factory=set)
+    rasters: dict[str, None] = field(default_factory=dict)
+
+
+def items(sources: Iterable[Source], stdin: IO[bytes] | None = None) -> Iterator[Given | Problem]:
+    """Items from everything that was given, STAC as it is read, rasters after it.
+
+    A Problem stands for a path that isn't there, a file that can't be read, a document that
+    is no STAC.
+    """
+    seen = _Seen()
+    for source in sources:
+        if isinstance(source, dict):
+            yield from _document(source, str(Path.cwd()), "item", seen)
+        elif not isinstance(source, str | os.PathLike):
+            raise UsageError(f"{source!r:.80}: give paths, or items as dicts")
+        elif str(source) == "-":
+            yield from _listed(stdin or sys.stdin.buffer, seen)
+        else:
+            yield from _path(os.fspath(source), seen)
+    rasters = list(seen.rasters)
+    for start in range(0, len(rasters), _SCENES_AT_ONCE):
+        for found in scan(rasters[start : start + _SCENES_AT_ONCE]):
+            yield found if isinstance(found, Problem) else Given(found, "/")
+
+
+def _listed(stream: IO[bytes], seen: _Seen) -> Iterator[Given | Problem]:
+    """Paths, or items as NDJSON or one JSON document, from standard input."""
+    first = stream.readline()
+    if first.lstrip()[:1] in (b"{", b"["):
+        text = first + stream.read()
+        yield from _lines_or_document(text, str(Path.cwd()), "standard input", seen)
+        return
+    for line in (first, *stream):
+        name = os.fsdecode(line).strip()
+        if name:
+            yield from _path(name, seen)
+
+
+def _path(name: str, seen: _Seen) -> Iterator[Given | Problem]:
+    if "://" in name or name.startswith("/vsi"):
+        if name.lower().split("?")[0].endswith((*_JSON, *_LINES, *_PARQUET)):
+            raise UsageError(f"{name}: STAC documents are read from files; download it first")
+        seen.rasters[resolve(name, "/")] = None
+        return
+    path = Path(name).expanduser()
+    if path.is_dir():
+        yield from _folder(path, seen)
+    elif path.exists():
+        yield from _file(path, seen)
+    elif glob.has_magic(name):
+        matches = sorted(glob.glob(str(path), recursive=True))
+        if not matches:
+            yield Problem("no-match", f"{name} matches no file", "check the pattern")
+        for match in matches:
+            if Path(match).is_file():
+                yield from _file(Path(match), seen, globbed=True)
+    else:
+        yield Problem("missing", f"{name}: no such file or folder", "check the path")
+
+
+def _folder(path: Path, seen: _Seen) -> Iterator[Given | Problem]:
+    for name in ("catalog.json", "collection.json"):
+        if (path / name).is_file() and not is_mosaic(path):
+            yield from _file(path / name, seen)
+            return
+    for folder, subfolders, names in os.walk(path):
+        here = Path(folder)
+        subfolders[:] = sorted(
+            name
+            for name in subfolders
+            if not name.startswith(".") and not (name == VRT and is_mosaic(here))
+        )
+        if here != path and is_mosaic(here):
+            subfolders.clear()
+            continue
+        for name in sorted(names):
+            suffix = Path(name).suffix.lower()
+            if suffix in RASTER_SUFFIXES and suffix not in _SIDE_PICTURES:
+                seen.rasters[str((here / name).absolute())] = None
+    if is_mosaic(path):
+        # a mosaic's own rasters lie in its subfolders; its previews and stacks are not scenes
+        for name in list(seen.rasters):
+            if Path(name).parent == path.absolute() and name.endswith(".vrt"):
+                del seen.rasters[name]
+
+
+def _file(path: Path, seen: _Seen, globbed: bool = False) -> Iterator[Given | Problem]:
+    name = path.name.lower().removesuffix(".gz")
+    absolute = str(path.absolute())
+    if not name.endswith((*_JSON, *_LINES, *_PARQUET)):
+        seen.rasters[absolute] = None
+        return
+    real = str(path.resolve())
+    if real in seen.documents:
+        return
+    seen.documents.add(real)
+    base = str(path.absolute().parent)
+    if name.endswith(_PARQUET):
+        yield from _parquet(path, base)
+        return
+    try:
+        with _opened(path) as stream:
+            if name.endswith(_LINES):
+                yield from _lines(stream, base, str(path), seen)
+                return
+            text = stream.read()
+    except (OSError, EOFError, zlib.error) as error:
+        what = f"{path} can't be read ({getattr(error, 'strerror', None) or error})"
+        yield Problem("unreadable", what, "look at the file")
+        return
+    yield from _lines_or_document(text, base, str(path), seen, globbed)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
+
+
+def _lines_or_document(
+    text: bytes, base: str, origin: str, seen: _Seen, globbed: bool = False
+) -> Iterator[Given | Problem]:
+    document = _loads(text, origin)
+    lines = text.splitlines() if isinstance(document, Problem) else []
+    if len(lines) > 1 and lines[0].rstrip().endswith(b"}"):
+        yield from _lines(lines, base, origin, seen)
+    elif isinstance(document, Problem):
+        yield document
+    else:
+        yield from _document(document, base, origin, seen, globbed)
+
+
+def _lines(
+    lines: Iterable[bytes], base: str, origin: str, seen: _Seen
+) -> Iterator[Given | Problem]:
+    """Items of newline-delimited JSON; a broken line doesn't spoil the others."""
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            where = f"{origin} line {number}"
+            document = _loads(line, where)
+            if isinstance(document, Problem):
+                yield document
+            else:
+                yield from _document(document, base, where, seen)
+
+
+def _loads(text: bytes, origin: str) -> Any:
+    """What a JSON text holds, or a Problem."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        start = text.lstrip()[:15].lower()
+        if not start:
+            return Problem("json", f"{origin} is empty", "look at what the server sent")
+        what = "is HTML, not JSON" if start.startswith((b"<!doctype", b"<html")) else "is no JSON"
+        return Problem("json", f"{origin} {what} ({error})", "look at what the server sent")
+
+
+def _document(
+    document: Any, base: str, origin: str, seen: _Seen, globbed: bool = False
+) -> Iterator[Given | Problem]:
+    """Items of a STAC document: an Item, an ItemCollection, a list, a Catalog's links."""
+    if isinstance(document, list):
+        for part in document:
+            yield from _document(part, base, origin, seen)
+        return
+    kind = document.get("type") if isinstance(document, dict) else None
+    if kind == "Feature":
+        yield Given(document, base)
+    elif kind in (None, "FeatureCollection") and _has_features(document):
+        for feature in document["features"]:
+            yield Given(feature, base)
+    elif kind in ("Catalog", "Collection") or (kind is None and _has_links(document)):
+        if not globbed:  # a pattern names the items themselves
+            yield from _links(document, base, seen)
+    else:
+        yield Problem(
+            "not-stac",
+            f"{origin} holds no STAC item, ItemCollection, Catalog or Collection",
+            "give STAC items or raster files",
+        )
+
+
+def _has_features(document: Any) -> bool:
+    return isinstance(document, dict) and isinstance(document.get("features"), list)
+
+
+def _has_links(document: Any) -> bool:
+    return isinstance(document, dict) and "stac_version" in document and "links" in document
+
+
+def _links(document: Json, base: str, seen: _Seen) -> Iterator[Given | Problem]:
+    for link in document.get("links") or ():
+        if not isinstance(link, dict) or link.get("rel") not in ("item", "child"):
+            continue
+        if not isinstance(link.get("href"), str):
+            continue
+        target = resolve(link["href"], base)
+        if "://" in target:
+            yield Problem("remote", f"link to {target}", "download that part first")
+        elif not Path(target).is_file():
+            yield Problem("missing", f"the catalog links to {target}, which isn't there")
+        else:
+            yield from _file(Path(target), seen)
+
+
+def _parquet(path: Path, base: str) -> Iterator[Given | Problem]:
+    try:
+        parquet = pq.ParquetFile(path)
+        names = set(parquet.schema_arrow.names)
+        if not {"id", "assets", "geometry"} <= names:
+            what = f"{path} lacks the columns id, assets and geometry of stac-geoparquet"
+            yield Problem("not-stac", what, "give stac-geoparquet")
+            return
+        for batch in parquet.iter_batches(4096):
+            for item in stac_geoparquet.arrow.stac_table_to_items(_boxed(batch)):
+                yield Given(item, base)
+    except Exception as error:  # pyarrow and stac-geoparquet raise whatever a bad file provokes
+        reason = str(error).partition("\n")[0][:200] or type(error).__name__
+        what = f"{path} can't be read as stac-geoparquet ({reason})"
+        yield Problem("parquet", what, "look at the file")
+
+
+def _boxed(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Items whose bbox is a list, as before stac-geoparquet 1.0, with the struct of today."""
+    place = batch.schema.get_field_index("bbox")
+    if place < 0 or not pa.types.is_list(batch.schema.types[place]):
+        return batch
+    boxes = batch.column(place)
+    count = 6 if pc.max(pc.list_value_length(boxes)).as_py() == 6 else 4
+    sides = ["xmin", "ymin", "zmin", "xmax", "ymax", "zmax"]
+    names = sides if count == 6 else [name for name in sides if not name.startswith("z")]
+    struct = pa.StructArray.from_arrays(
+        [pc.list_element(boxes, index) for index in range(count)], names
+    )
+    return batch.set_column(place, "bbox", struct)

@@ -1,0 +1,255 @@
+"""Items to a whole mosaic, which appears at once."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from mosaic import plot
+from mosaic.builder import write
+from mosaic.builder.gather import Gathered, gather
+from mosaic.builder.inputs import Source, items
+from mosaic.builder.options import Options
+from mosaic.builder.publish import building
+from mosaic.builder.report import Report
+from mosaic.builder.tiles import Frame, common_bands, frame, misfit, tiles
+from mosaic.builder.trust import contradictions
+from mosaic.catalog.gti import Index, write_index
+from mosaic.catalog.layout import PREVIEW, index_name
+from mosaic.catalog.table import Assets, Bands, Table, drawing_order
+from mosaic.errors import InputError, NoItemsError, Problem
+from mosaic.grid import Floats, choose_crs, utm
+from mosaic.outline import lonlat_bounds, lonlat_union
+
+Progress = Callable[[str, int], None]
+"""Called with the step that is under way and how many items it has done."""
+
+
+def make(
+    sources: Sequence[Source],
+    out: str | os.PathLike[str],
+    options: Options,
+    progress: Progress = lambda step, done: None,
+    stdin: IO[bytes] | None = None,
+) -> Report:
+    """Builds a mosaic from sources into a folder. See :func:`mosaic.build`."""
+    started = time.monotonic()
+    target = Path(out).expanduser().absolute()
+    with building(target, options.overwrite) as folder, write.spool(folder, target) as spool:
+        gathered = gather(
+            items(sources, stdin), options, spool.keep, lambda count: progress("items", count)
+        )
+        table = gathered.builder.table()
+        _expect_items(table, gathered, options)
+        table, chosen, notes = _agreed(table, gathered, options)
+        lonlat = lonlat_bounds(table.grids)
+        place = _framed(table, lonlat, options)
+        lost = _lost(place, options)
+        if len(lost):
+            table = _shown(table, place, lost, gathered, options)
+            lonlat = lonlat_bounds(table.grids)
+            place = _framed(table, lonlat, options)
+        z = drawing_order(table.sort, table.id, options.ascending)
+        unsorted = sum(value is None for value in table.sort)
+        if unsorted:
+            counted = f"{unsorted} of {len(table.id)} items"
+            notes.append(f"{counted} have no {options.sort}: they lie below")
+        indexes: dict[str, Index] = {}
+        counts: list[tuple[str, int]] = []
+        slices = write.time_slices(table, options.slices)
+        slice_files: dict[str, list[str]] = {}
+        for asset, bands in chosen.items():
+            progress(asset, 0)
+            index = Index(asset, place.grid, place.crs, bands, options.method(asset))
+            written = tiles(table, index, place, z, target)
+            if not written.tiles.location:
+                notes.append(f"{asset}: no tile lies inside the mosaic")
+                continue
+            for name, text in written.files.items():
+                path = folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+            write_index(folder / index_name(asset), index, written.tiles)
+            indexes[asset] = index
+            counts.append((index_name(asset), len(written.tiles.location)))
+            slice_files[asset] = write.write_slices(folder, target, index, slices)
+        stacks = [write.write_stack(folder, members, indexes) for members in options.stacks]
+        document = write.collection(
+            target.name,
+            table,
+            place,
+            list(lonlat_union(lonlat)),
+            options,
+            indexes,
+            stacks,
+            slice_files,
+        )
+        progress("items.parquet", len(table.id))
+        mixed = write.write_items(folder, spool, document, table.line)
+        if mixed:
+            notes.append(f"items differ in the type of {', '.join(mixed)}: kept as text")
+        _preview(folder, table, place, target.name)
+        write.write_stac(folder, document)
+        times = sorted(when for when in table.datetime if when)
+        report = Report(
+            path=str(target),
+            items=len(table.id),
+            indexes=tuple(counts),
+            stacks=tuple(stacks),
+            slices=tuple(one.label for one in slices),
+            crs=place.crs,
+            resolution=(place.grid.affine.a, -place.grid.affine.e),
+            shape=place.shape,
+            source_crs=tuple((name, count) for name, count in document["mosaic:source_crs"]),
+            interval=(times[0], times[-1]) if times else ("", ""),
+            headers_read=gathered.headers_read,
+            left_out=tuple(gathered.bad),
+            disagreements=tuple(gathered.disagreements),
+            notes=(*gathered.notes, *notes),
+            seconds=0.0,
+        )
+    return replace(report, seconds=time.monotonic() - started)
+
+
+def _expect_items(table: Table, gathered: Gathered, options: Options) -> None:
+    if gathered.bad and not options.skip_bad:
+        raise _refusal(gathered, options)
+    if not table.id:
+        if gathered.bad:
+            raise NoItemsError(gathered.bad, _hint(gathered, options) or "nothing is left to index")
+        raise NoItemsError(
+            [Problem("empty", "no items and no rasters were found", "check what you gave")]
+        )
+
+
+def _refusal(gathered: Gathered, options: Options) -> InputError:
+    hint = _hint(gathered, options)
+    if not len(gathered.builder):
+        return NoItemsError(gathered.bad, hint)
+    return InputError(gathered.bad, hint or "--skip-bad leaves these out and goes on")
+
+
+def _hint(gathered: Gathered, options: Options) -> str:
+    if options.bands and all(problem.kind == "no-asset" for problem in gathered.bad):
+        names = sorted(gathered.available)
+        return "the items have: " + ", ".join(names[:40])
+    return ""
+
+
+def _agreed(
+    table: Table, gathered: Gathered, options: Options
+) -> tuple[Table, dict[str, Bands], list[str]]:
+    """The table without what contradicts itself or doesn't fit; each asset's bands; notes."""
+    bad = contradictions(table, lonlat_bounds(table.grids))
+    gathered.bad += bad.values()
+    chosen: dict[str, Bands] = {}
+    kept: dict[str, Assets] = {}
+    notes: list[str] = []
+    for name, assets in table.assets.items():
+        assets = assets.take(np.flatnonzero(~np.isin(assets.item, list(bad))))
+        if not len(assets.item):
+            continue
+        bands, misfits, said = common_bands(assets, table)
+        for row in misfits:
+            gathered.bad.append(misfit(table, name, assets, row, bands))
+        kept[name] = assets.take(np.setdiff1d(np.arange(len(assets.item)), misfits))
+        chosen[name] = bands
+        notes += [f"{name}: {text}" for text in said]
+    if gathered.bad and not options.skip_bad:
+        raise _refusal(gathered, options)
+    if not kept:
+        raise NoItemsError(gathered.bad, "nothing is left to index")
+    table = replace(table, assets=kept).compact()
+    notes += [
+        f"{name}: {len(assets.item)} of {len(table.id)} items have it"
+        for name, assets in table.assets.items()
+        if len(assets.item) < len(table.id)
+    ]
+    return table, chosen, notes
+
+
+def _lost(place: Frame, options: Options) -> npt.NDArray[np.int64]:
+    """Grids that the mosaic can't show: nothing of them can be projected, or lies on the map."""
+    if options.bbox is not None:  # what lies outside was not asked for
+        return place.outlines.missing
+    extent = shapely.box(*place.grid.boundingbox.bbox)
+    seen = place.outlines.grid[shapely.intersects(place.outlines.geometry, extent)]
+    unseen = np.setdiff1d(place.outlines.grid, seen)
+    return np.concatenate([place.outlines.missing, unseen])
+
+
+def _shown(
+    table: Table,
+    place: Frame,
+    unseen: npt.NDArray[np.int64],
+    gathered: Gathered,
+    options: Options,
+) -> Table:
+    """The table without what has no place in the mosaic's CRS."""
+    kept: dict[str, Assets] = {}
+    for name, assets in table.assets.items():
+        lost = np.isin(assets.grid, unseen)
+        gathered.bad += [
+            Problem(
+                "outside",
+                f"can't be shown in {place.crs[:40]}",
+                "choose another --dst-crs, or leave it out with --skip-bad",
+                table.id[assets.item[row]],
+                name,
+                assets.href[row],
+            )
+            for row in np.flatnonzero(lost).tolist()
+        ]
+        if not lost.all():
+            kept[name] = assets.take(np.flatnonzero(~lost))
+    if not options.skip_bad or not kept:
+        raise _refusal(gathered, options)
+    return replace(table, assets=kept).compact()
+
+
+def _framed(table: Table, lonlat: Floats, options: Options) -> Frame:
+    """The mosaic's grid over the scenes, in the CRS that was asked for."""
+    union = lonlat_union(lonlat)
+    west, south, east, north = options.bbox or union
+    if options.dst_crs == "auto":
+        used = np.unique(table.grids.crs_index)
+        crs = choose_crs(tuple(table.grids.crs[i] for i in used), (west, south, east, north))
+    elif options.dst_crs == "utm":
+        crs = utm(west + ((east - west) % 360.0) / 2, (south + north) / 2)
+    else:
+        crs = options.dst_crs
+    place = frame(table.grids, crs, options.res, options.bbox)
+    if place is None:
+        raise NoItemsError(
+            [Problem("outside", f"no item lies inside --bbox, or none can be shown in {crs}")],
+            f"the items lie at [{', '.join(f'{value:.4g}' for value in union)}]",
+        )
+    return place
+
+
+def _preview(folder: Path, table: Table, place: Frame, name: str) -> None:
+    """The footprint of each item's first asset, coloured by CRS."""
+    first: dict[int, int] = {}
+    for assets in table.assets.values():
+        for item, grid in zip(assets.item.tolist(), assets.grid.tolist(), strict=True):
+            first.setdefault(item, grid)
+    # equal footprints lie on each other: one of each is enough to draw
+    counts = Counter(first.values())
+    drawn = np.flatnonzero(np.isin(place.outlines.grid, list(counts)))
+    plot.footprints(
+        folder / PREVIEW,
+        place.outlines.geometry[drawn],
+        [table.grids.name(int(grid)) for grid in place.outlines.grid[drawn]],
+        dict(write.source_crs(table)),
+        place.crs,
+        f"{name}: {len(table.id)} items in {place.crs[:40]}",
+    )

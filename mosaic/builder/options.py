@@ -1,0 +1,153 @@
+"""What a user can choose when a mosaic is built, checked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from mosaic.catalog.gti import GDAL_RESAMPLING
+from mosaic.catalog.source import GDAL_TYPES
+from mosaic.errors import UsageError
+from mosaic.grid import Bounds, canonical
+
+SLICES = {"none": 0, "year": 4, "month": 7, "day": 10}
+"""Time slices to the length of the part of an RFC 3339 time that names them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a mosaic is built."""
+
+    dst_crs: str = "auto"
+    """``auto``, ``utm`` or the canonical name of a CRS."""
+    res: tuple[float, float] | None = None
+    """Pixel width and height in units of the CRS, or None: the finest of the scenes."""
+    bbox: Bounds | None = None
+    """West, south, east, north in degrees (east < west across 180), or None."""
+    bands: tuple[str, ...] = ()
+    """Asset keys, band names or common names; empty: every asset that holds pixels."""
+    resampling: str = "nearest"
+    """rasterio's name of the method for assets without one of their own."""
+    resampling_of: tuple[tuple[str, str], ...] = ()
+    """(asset, method) for assets with their own."""
+    sort: str = "datetime"
+    """Property that orders scenes."""
+    ascending: bool = False
+    """Whether the smallest lies on top; else the greatest (the newest)."""
+    slices: str = "none"
+    """``none``, ``day``, ``month`` or ``year``."""
+    stacks: tuple[tuple[str, ...], ...] = ()
+    """Stacks of assets to write."""
+    nodata: float | None = None
+    """Value that means no data in sources that declare none, or None."""
+    dtype: str | None = None
+    """Data type of sources whose items don't tell it, or None: read it from one of them."""
+    skip_bad: bool = False
+    """Whether items that can't be indexed are left out and reported."""
+    verify: bool = False
+    """Whether every header is read and believed instead of the items."""
+    overwrite: bool = False
+    """Whether a mosaic that is there already is replaced."""
+
+    def method(self, asset: str) -> str:
+        """Resampling method of an asset."""
+        return dict(self.resampling_of).get(asset, self.resampling)
+
+
+def options(
+    *,
+    dst_crs: str = "auto",
+    res: float | Sequence[float] | None = None,
+    bbox: Sequence[float] | None = None,
+    bands: Sequence[str] | None = None,
+    resampling: str | Mapping[str, str] | Sequence[str] = "nearest",
+    sort: str = "-datetime",
+    slices: str = "none",
+    stacks: Sequence[Sequence[str]] = (),
+    nodata: float | None = None,
+    dtype: str | None = None,
+    skip_bad: bool = False,
+    verify: bool = False,
+    overwrite: bool = False,
+) -> Options:
+    """Options from what a person writes.
+
+    Raises :class:`~mosaic.errors.UsageError` that names the option and what it takes.
+    """
+    default, own = _resampling(resampling)
+    names = tuple(dict.fromkeys(bands or ()))
+    stacked = tuple(tuple(members) for members in stacks)
+    for members in stacked:
+        if len(members) < 2:
+            raise UsageError(f"--stack {','.join(members)}: a stack has two bands or more")
+        if names:
+            names += tuple(name for name in dict.fromkeys(members) if name not in names)
+    if slices not in SLICES:
+        raise UsageError(f"--slices {slices}: one of {', '.join(SLICES)}")
+    if dtype is not None and dtype not in GDAL_TYPES:
+        raise UsageError(f"--dtype {dtype}: one of {', '.join(GDAL_TYPES)}")
+    if not sort.strip("+-"):
+        raise UsageError("--sort: a property, such as -datetime or eo:cloud_cover")
+    return Options(
+        dst_crs=dst_crs if dst_crs in ("auto", "utm") else canonical(dst_crs),
+        res=_res(res),
+        bbox=_bbox(bbox),
+        bands=names,
+        resampling=default,
+        resampling_of=own,
+        sort=sort.lstrip("+-"),
+        ascending=not sort.startswith("-"),
+        slices=slices,
+        stacks=stacked,
+        nodata=nodata,
+        dtype=dtype,
+        skip_bad=skip_bad,
+        verify=verify,
+        overwrite=overwrite,
+    )
+
+
+def _resampling(
+    given: str | Mapping[str, str] | Sequence[str],
+) -> tuple[str, tuple[tuple[str, str], ...]]:
+    if isinstance(given, Mapping):
+        pairs = [(asset, method) for asset, method in given.items() if asset != "*"]
+        default = given.get("*", "nearest")
+    else:
+        words = [given] if isinstance(given, str) else list(given)
+        pairs = [(a, m) for a, eq, m in (word.rpartition("=") for word in words) if eq]
+        defaults = [word for word in words if "=" not in word]
+        if len(defaults) > 1:
+            raise UsageError(f"--resampling: one default, not {' and '.join(defaults)}")
+        default = defaults[0] if defaults else "nearest"
+    for method in (default, *(method for _, method in pairs)):
+        if method not in GDAL_RESAMPLING:
+            raise UsageError(f"--resampling {method}: one of {', '.join(GDAL_RESAMPLING)}")
+    return default, tuple(pairs)
+
+
+def _res(res: float | Sequence[float] | None) -> tuple[float, float] | None:
+    if res is None:
+        return None
+    pair = (res, res) if isinstance(res, int | float) else tuple(res)
+    if len(pair) == 1:
+        pair = pair * 2
+    if len(pair) != 2 or not all(math.isfinite(value) and value > 0 for value in pair):
+        raise UsageError(f"--res {res}: one or two numbers above 0")
+    return (float(pair[0]), float(pair[1]))
+
+
+def _bbox(box: Sequence[float] | None) -> Bounds | None:
+    if box is None:
+        return None
+    if len(box) != 4 or not all(math.isfinite(value) for value in box):
+        raise UsageError("--bbox: west,south,east,north in degrees")
+    west, south, east, north = (float(value) for value in box)
+    if not (-90 <= south < north <= 90):
+        raise UsageError(f"--bbox: south {south:g} must lie below north {north:g}, within 90")
+    if not (-180 <= west <= 180 and -180 <= east <= 180 and west != east):
+        raise UsageError(
+            f"--bbox: west {west:g} and east {east:g} within 180; east < west crosses 180"
+        )
+    return (west, south, east, north)

@@ -1,0 +1,247 @@
+"""A mosaic's folder appears whole, or not at all.
+
+A build is written to a hidden folder beside the target. It takes the target's place in one
+step: ``rename`` where there is nothing yet, Linux's ``renameat2(RENAME_EXCHANGE)`` where there
+is a mosaic, elsewhere two renames that the next build or reader finishes or takes back.
+Files in the target that mosaic didn't write (scenes that lie inside it) go along as hard links.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mosaic.catalog.layout import is_mosaic, read_collection
+from mosaic.errors import CatalogError, CatalogExistsError, InputError, UsageError
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+_MARK = ".unfinished"
+"""File in a build's folder until the build is whole."""
+
+
+@contextmanager
+def building(target: Path, overwrite: bool) -> Iterator[Path]:
+    """A hidden folder to build in; on a clean exit it becomes ``target``, else it vanishes.
+
+    Raises :class:`~mosaic.errors.CatalogExistsError` when the target holds a mosaic and
+    ``overwrite`` is false, :class:`~mosaic.errors.CatalogError` when it can't be written.
+    """
+    target = target.absolute()
+    recover(target)
+    _check(target, overwrite)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        sweep(target)
+        folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.building-", dir=target.parent))
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    handle = os.open(folder, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)  # tells a build that lives from what a kill left behind
+    try:
+        folder.chmod(0o755)
+        (folder / _MARK).touch()
+        yield folder
+        (folder / _MARK).unlink()
+        _check(target, overwrite)  # another build may have come first
+        _publish(folder, target)
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    except Exception as error:  # SQLite, GDAL and others have their own words for a full disk
+        if not isinstance(error, InputError | UsageError) and _is_full(folder, error):
+            raise _unwritable(target, OSError(errno.ENOSPC, "")) from error
+        raise
+    finally:
+        os.close(handle)
+        if folder.exists() and folder != target:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check(target: Path, overwrite: bool) -> None:
+    if target == Path.cwd() or target in Path.cwd().parents:
+        raise CatalogExistsError(
+            f"{target} is (or holds) the current folder, which can't be replaced while you are "
+            "in it: name another folder"
+        )
+    if target.is_symlink() or (target.exists() and not target.is_dir()):
+        raise CatalogExistsError(f"{target} is there and is no folder")
+    if is_mosaic(target) and not overwrite:
+        raise CatalogExistsError(f"{target} holds a mosaic already: --overwrite replaces it")
+
+
+def _unwritable(target: Path, error: OSError) -> CatalogError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return CatalogError(f"{target}: the disk is full; nothing was changed")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return CatalogError(f"{target}: the folder can't be written ({error.strerror})")
+    return CatalogError(f"{target}: {error.strerror or error} ({error.filename})")
+
+
+def _is_full(folder: Path, error: Exception) -> bool:
+    if "disk is full" in str(error) or "No space left" in str(error):
+        return True
+    try:
+        (folder / ".probe").write_bytes(bytes(1 << 20))
+    except OSError as found:
+        return found.errno in (errno.ENOSPC, errno.EDQUOT)
+    return False
+
+
+def _publish(folder: Path, target: Path) -> None:
+    if not target.exists():
+        folder.rename(target)
+        return
+    carry(target, folder)
+    exchange(folder, target)
+    try:
+        # what is now in `folder` is the old mosaic; whatever appeared in it meanwhile comes along
+        carry(folder, target)
+    except BaseException:
+        exchange(folder, target)  # it holds files of the user's: it must not be cleared away
+        raise
+    _discard(folder, target)
+
+
+def _discard(folder: Path, target: Path) -> None:
+    """Clears away an old mosaic, nothing of which is needed; first its name says so."""
+    gone = target.with_name(f".{target.name}.gone-{folder.name.rpartition('-')[2]}")
+    folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def foreign(folder: Path) -> Iterator[Path]:
+    """Paths, relative to a mosaic's folder, of what mosaic didn't write.
+
+    Files, links, and folders in which there is nothing.
+    """
+    own = _own(folder)
+    for here, folders, names in os.walk(folder):
+        found = [*names, *(name for name in folders if (Path(here) / name).is_symlink())]
+        if not folders and not names and here != str(folder):
+            yield Path(here).relative_to(folder)
+        for name in found:
+            path = (Path(here) / name).relative_to(folder)
+            base = next((end for end in _BESIDE if name.endswith(end)), "")
+            if str(path) not in own and str(path).removesuffix(base) not in own:
+                yield path
+
+
+_BESIDE = (".aux.xml", "-wal", "-shm", "-journal")
+"""Endings of what GDAL, QGIS and SQLite leave beside an index: worthless beside another."""
+
+
+def _own(folder: Path) -> set[str]:
+    return set(read_collection(folder)["mosaic:files"]) if is_mosaic(folder) else set()
+
+
+def carry(source: Path, destination: Path) -> None:
+    """Hard-links into ``destination`` the files of ``source`` that mosaic didn't write.
+
+    Raises :class:`~mosaic.errors.CatalogExistsError` when one of them has the name of a file
+    of the mosaic there.
+    """
+    own = _own(destination)
+    for path in foreign(source):
+        old, new = source / path, destination / path
+        if old.is_dir() and not old.is_symlink():
+            new.mkdir(parents=True, exist_ok=True)
+        elif not os.path.lexists(new):
+            new.parent.mkdir(parents=True, exist_ok=True)
+            os.link(old, new, follow_symlinks=False)
+        elif str(path) in own or new.is_dir() != old.is_dir():
+            raise CatalogExistsError(
+                f"{old} isn't mosaic's and is in its way: move it, or name another folder"
+            )
+        elif not os.path.samestat(old.lstat(), new.lstat()):
+            _replace(old, new)
+
+
+def _replace(old: Path, new: Path) -> None:
+    """The user's file in place of an older state of it, which an editor left behind."""
+    if old.lstat().st_mtime_ns < new.lstat().st_mtime_ns:
+        return
+    fresh = new.with_name(f".{new.name}.{os.getpid()}")
+    os.link(old, fresh, follow_symlinks=False)
+    fresh.replace(new)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Two folders change places: in one step where the system can, else in three renames."""
+    if _renameat2(one, other):
+        return
+    aside = other.with_name(f".{other.name}.old-{os.getpid()}")
+    other.rename(aside)
+    try:
+        one.rename(other)
+    except OSError:
+        aside.rename(other)
+        raise
+    aside.rename(one)
+
+
+def _renameat2(one: Path, other: Path) -> bool:
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is None:
+        return False
+    done = call(
+        _AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), ctypes.c_uint(_RENAME_EXCHANGE)
+    )
+    if done == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+        return False  # an older kernel, or a file system that can't
+    raise OSError(number, os.strerror(number), str(other))
+
+
+def recover(target: Path) -> None:
+    """Finishes, or takes back, an exchange by renames that a kill interrupted."""
+    target = target.absolute()
+    if target.exists():
+        return
+    olds = sorted(target.parent.glob(f".{target.name}.old-*"))
+    builds = list(target.parent.glob(f".{target.name}.building-*"))
+    if not olds or not all(map(_abandoned, builds)):
+        return
+    whole = [folder for folder in builds if not (folder / _MARK).exists() and is_mosaic(folder)]
+    (whole[0] if whole else olds[0]).rename(target)
+
+
+def sweep(target: Path) -> None:
+    """Removes what killed builds left beside a target."""
+    alone = True
+    for folder in target.parent.glob(f".{target.name}.building-*"):
+        if not _abandoned(folder):
+            alone = False
+        else:
+            if not (folder / _MARK).exists() and target.exists():
+                carry(folder, target)  # an old mosaic, or a whole new one
+            _discard(folder, target)
+    if target.exists() and alone:
+        for folder in target.parent.glob(f".{target.name}.old-*"):
+            carry(folder, target)
+            _discard(folder, target)
+    for folder in target.parent.glob(f".{target.name}.gone-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _abandoned(folder: Path) -> bool:
+    """Whether no living process builds in a folder: its lock goes with its owner."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return True

@@ -1,0 +1,64 @@
+"""What a build did: figures, what it left out, what it noticed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mosaic.errors import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The outcome of a build."""
+
+    path: str
+    """The mosaic's folder."""
+    items: int
+    """Items indexed."""
+    indexes: tuple[tuple[str, int], ...]
+    """(file name, tiles) of each tile index."""
+    stacks: tuple[str, ...]
+    """File names of the stacks."""
+    slices: tuple[str, ...]
+    """Labels of the time slices, in order."""
+    crs: str
+    """Canonical name of the mosaic's CRS."""
+    resolution: tuple[float, float]
+    """Pixel width and height in units of the CRS."""
+    shape: tuple[int, int]
+    """Height and width in pixels."""
+    source_crs: tuple[tuple[str, int], ...]
+    """(CRS, items) of the scenes, most frequent first."""
+    interval: tuple[str, str]
+    """First and last time of the items, or empty."""
+    headers_read: int
+    """Files that had to be opened, because their items don't tell enough or to verify them."""
+    left_out: tuple[Problem, ...]
+    """Items and assets that aren't in the mosaic."""
+    disagreements: tuple[Problem, ...]
+    """Where an item and its file disagree; the file is believed."""
+    notes: tuple[str, ...]
+    """What else the user should know."""
+    seconds: float
+    """Wall time."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON-ready values, without secrets."""
+        return {
+            "path": self.path,
+            "items": self.items,
+            "indexes": [{"file": name, "tiles": count} for name, count in self.indexes],
+            "stacks": list(self.stacks),
+            "slices": list(self.slices),
+            "crs": self.crs,
+            "resolution": list(self.resolution),
+            "shape": list(self.shape),
+            "source_crs": [{"crs": name, "items": count} for name, count in self.source_crs],
+            "interval": list(self.interval),
+            "headers_read": self.headers_read,
+            "left_out": [problem.as_dict() for problem in self.left_out],
+            "disagreements": [problem.as_dict() for problem in self.disagreements],
+            "notes": list(self.notes),
+            "seconds": round(self.seconds, 3),
+        }

@@ -1,0 +1,332 @@
+"""Items and a mosaic's grid to the rows of its tile indexes."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from mosaic.catalog.gti import Index, Tiles
+from mosaic.catalog.href import location, relative
+from mosaic.catalog.layout import VRT, safe
+from mosaic.catalog.source import Band
+from mosaic.catalog.table import Assets, Bands, Table
+from mosaic.catalog.vrt import Tile, masked, warped
+from mosaic.errors import Problem
+from mosaic.grid import (
+    Bounds,
+    Floats,
+    Grids,
+    is_geographic,
+    mosaic_geobox,
+    nice_resolution,
+    pixel_extent,
+    project,
+    world,
+)
+from mosaic.grid import crs as as_crs
+from mosaic.outline import Geometries, Outlines, grown, outlines
+
+GROWTH = 1.7
+"""Pixels by which footprints are grown: clean in GDAL 3.10.3 and 3.13.3 in every CRS tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A mosaic's grid and the place of every source grid in it."""
+
+    crs: str
+    """Canonical name of the mosaic's CRS."""
+    grid: GeoBox
+    """The mosaic's pixels."""
+    outlines: Outlines
+    """Outlines of the sources' grids in the mosaic's CRS."""
+    footprints: Geometries
+    """The same, grown."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the mosaic in pixels."""
+        height, width = self.grid.shape
+        return (height, width)
+
+
+def native_resolution(grids: Grids, crs: str) -> tuple[float, float]:
+    """The finest pixel of any source, in the mosaic's CRS: nothing is lost by default.
+
+    Sources in the mosaic's own CRS keep their pixel, square or not; else pixels are square.
+    """
+    same = np.array([name == crs for name in grids.crs])[grids.crs_index]
+    if same.all():
+        t = grids.transform
+        return (
+            float(np.hypot(t[:, 0], t[:, 3]).min()),
+            float(np.hypot(t[:, 1], t[:, 4]).min()),
+        )
+    sizes = _sizes_in_the_middle(grids, crs)
+    best = int(np.nanargmin(sizes))
+    linear = as_crs(grids.name(best)).is_projected and as_crs(crs).is_projected
+    own = float(grids.pixel[best]) if linear else None
+    size = nice_resolution(float(sizes[best]), own, is_geographic(crs))
+    return (size, size)
+
+
+def _sizes_in_the_middle(grids: Grids, crs: str) -> Floats:
+    """(n,) the shorter side of each grid's middle pixel in a CRS, NaN where it has none."""
+    sizes = np.full(len(grids), np.nan)
+    half = np.array([0.5])
+    for index, name in enumerate(grids.crs):
+        rows = np.flatnonzero(grids.crs_index == index)
+        here = grids.take(rows)
+        x, y = here.xy(half, half)
+        x0, y0 = project(name, crs, x, y)
+        sides = []
+        for a, d in ((0, 3), (1, 4)):
+            x1, y1 = project(
+                name, crs, x + here.transform[:, a : a + 1], y + here.transform[:, d : d + 1]
+            )
+            dx = x1 - x0
+            if is_geographic(crs):
+                # a degree of longitude is worth what it measures there
+                dx = ((dx + 180.0) % 360.0 - 180.0) * np.cos(np.radians(y0))
+            sides.append(np.hypot(dx, y1 - y0)[:, 0])
+        side = np.minimum(*sides)
+        sizes[rows] = np.where(np.isfinite(side) & (side > 0), side, np.nan)
+    return sizes
+
+
+def frame(
+    grids: Grids, crs: str, resolution: tuple[float, float] | None, bbox: Bounds | None
+) -> Frame | None:
+    """The mosaic's grid over all sources (within ``bbox``, in degrees), and where each lies.
+
+    None when no source lies there.
+    """
+    res = resolution or native_resolution(grids, crs)
+    largest, typical = pixel_extent(grids, crs)
+    # near a pole a pixel may span degrees at one corner and seconds at another
+    with np.errstate(invalid="ignore"):
+        singular = np.any(largest > 4 * typical, axis=1)
+    own = np.nan_to_num(np.where(singular[:, None], 0.0, largest), nan=0.0)
+    pixel = np.fmax(own, np.array(res))
+    found = outlines(grids, crs, pixel, singular)
+    inside = found.geometry
+    if bbox is not None:
+        box = bbox_outline(bbox, crs)
+        inside = shapely.intersection(inside, box)
+    whole = world(crs)
+    if whole is not None:
+        inside = shapely.intersection(inside, shapely.box(*whole))
+    bounds = shapely.total_bounds(inside)
+    if not np.isfinite(bounds).all():
+        return None
+    found = replace(found, plain=found.plain & ~_cropped(grids, crs, found, pixel))
+    # pieces become VRTs on the mosaic's own pixels: theirs is the pixel that counts
+    unit = np.where(found.plain[:, None], pixel[found.grid], np.array(res))
+    footprints = grown(found.geometry, unit, GROWTH, crs)
+    extent: Bounds = (float(bounds[0]), float(bounds[1]), float(bounds[2]), float(bounds[3]))
+    return Frame(crs, mosaic_geobox(extent, res, crs), found, footprints)
+
+
+def _cropped(grids: Grids, crs: str, found: Outlines, pixel: Floats) -> npt.NDArray[np.bool_]:
+    """(m,) outlines of which GDAL, warping by itself, would lose more than a pixel at an edge.
+
+    It rounds a tile's extent to pixels of one size, the diagonal's; where a degree of longitude
+    is short (beyond 65 degrees of latitude in EPSG:4326) half of that is many rows.
+    """
+    bounds = shapely.bounds(found.geometry)
+    size = np.hypot(bounds[:, 2] - bounds[:, 0], bounds[:, 3] - bounds[:, 1])
+    size /= np.hypot(grids.shape[found.grid, 0], grids.shape[found.grid, 1])
+    foreign = np.array([name != crs for name in grids.crs])[grids.crs_index[found.grid]]
+    cropped: npt.NDArray[np.bool_] = foreign & (size / 2 > pixel[found.grid].min(axis=1))
+    return cropped
+
+
+def bbox_outline(bbox: Bounds, crs: str) -> shapely.Geometry:
+    """A box in degrees (east < west across 180) as a polygon in a CRS."""
+    west, south, east, north = bbox
+    if east < west:
+        east += 360.0
+    size = 1024
+    grids = Grids(
+        ("OGC:CRS84",),
+        np.zeros(1, np.int32),
+        np.array([[size, size]]),
+        np.array([[(east - west) / size, 0, west, 0, -(north - south) / size, north]]),
+    )
+    pixel = np.fmax(np.nan_to_num(pixel_extent(grids, crs)[1], nan=0.0), 1e-9)
+    return shapely.union_all(outlines(grids, crs, pixel).geometry)
+
+
+def common_bands(assets: Assets, table: Table) -> tuple[Bands, list[int], list[str]]:
+    """Bands of an index, rows of assets that don't fit them, and what should be said.
+
+    Count and data types are those of most items. Scale and offset are declared when all agree;
+    nodata is the most frequent one (GDAL honours each tile's own).
+    """
+    shapes = [tuple(band.dtype for band in bands) for bands in table.bands]
+    usage = np.bincount(assets.bands, minlength=len(shapes))
+    votes: Counter[tuple[str, ...]] = Counter()
+    for shape, count in zip(shapes, usage, strict=True):
+        votes[shape] += int(count)
+    chosen = votes.most_common(1)[0][0]
+    fits = np.array([shape == chosen for shape in shapes])
+    misfits = [int(row) for row in np.flatnonzero(~fits[assets.bands])]
+    kinds = [(table.bands[i], int(usage[i])) for i in np.flatnonzero(fits & (usage > 0))]
+    notes: list[str] = []
+    result = []
+    for position in range(len(chosen)):
+        variants = [(bands[position], count) for bands, count in kinds]
+        first = max(variants, key=lambda pair: pair[1])[0]
+        declared = [(band, count) for band, count in variants if band.nodata is not None]
+        nodata = max(declared, key=lambda pair: pair[1])[0].nodata if declared else None
+        if len({(band.scale, band.offset) for band, _ in variants}) > 1:
+            notes.append("items differ in scale and offset: none is declared, values are raw")
+            first = replace(first, scale=1.0, offset=0.0)
+        if len({band.nodata for band, _ in variants if band.nodata == band.nodata}) > 1:
+            notes.append(f"items differ in nodata: the mosaic declares {nodata:g}")
+        result.append(replace(first, nodata=nodata))
+    return tuple(result), misfits, list(dict.fromkeys(notes))
+
+
+def misfit(table: Table, name: str, assets: Assets, row: int, chosen: Bands) -> Problem:
+    """An asset whose band count or data type isn't that of the others."""
+    own = table.bands[assets.bands[row]]
+    return Problem(
+        "bands",
+        f"has {_kind(own)}, most items have {_kind(chosen)}",
+        "build them apart, or leave it out with --skip-bad",
+        table.id[assets.item[row]],
+        name,
+        assets.href[row],
+    )
+
+
+def _kind(bands: Bands) -> str:
+    types = list(dict.fromkeys(band.dtype for band in bands))
+    return f"{len(bands)} band{'s'[: len(bands) > 1]} of {' and '.join(types)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The rows of one index and the VRT files that they need."""
+
+    tiles: Tiles
+    """Rows of the index."""
+    files: dict[str, str]
+    """VRT texts by path inside the mosaic's folder."""
+
+
+def tiles(
+    table: Table, index: Index, frame: Frame, z: npt.NDArray[np.int64], folder: Path
+) -> Written:
+    """The rows of one asset's index.
+
+    ``folder``: the mosaic's final place; files inside it get relative locations.
+    """
+    assets = table.assets[index.asset]
+    grids = table.grids
+    # pieces of grid g are rows starts[g] .. starts[g + 1] of the sorted outlines
+    by_grid = np.argsort(frame.outlines.grid, kind="stable")
+    starts = np.searchsorted(frame.outlines.grid[by_grid], np.arange(len(grids) + 1))
+    count = (starts[1:] - starts[:-1])[assets.grid]
+    row = np.repeat(np.arange(len(assets.item)), count)
+    nth = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+    piece = by_grid[starts[:-1][assets.grid[row]] + nth]
+    extent = shapely.box(*frame.grid.boundingbox.bbox)
+    seen = shapely.intersects(frame.footprints[piece], extent)
+    row, piece, nth = row[seen], piece[seen], nth[seen]
+    plain = frame.outlines.plain[piece] & (
+        grids.upright[assets.grid[row]]
+        | (np.array(grids.crs, dtype=object)[grids.crs_index[assets.grid[row]]] != frame.crs)
+    )
+    direct = plain & ~assets.mask_nodata[row]
+    files: dict[str, str] = {}
+    locations = []
+    for r, p, n, as_is in zip(
+        row.tolist(), piece.tolist(), nth.tolist(), direct.tolist(), strict=True
+    ):
+        kept = relative(assets.href[r], folder)
+        if as_is:
+            locations.append(location(kept))
+            continue
+        inside = kept.startswith("./")
+        name = f"{VRT}/{safe(index.asset)}/{safe(table.id[assets.item[r]])}_{n}.vrt"
+        tile = _tile(table, index, assets, r, kept)
+        if bool(plain[len(locations)]):
+            text = masked(tile)
+        else:
+            shape, affine = _piece_grid(frame, shapely.bounds(frame.outlines.geometry[p]))
+            text = warped(tile, frame.crs, shape, affine, index.resampling)
+        if inside:
+            files[name] = text
+            locations.append(name)
+        else:
+            locations.append(text)
+    item = assets.item[row]
+    grid = assets.grid[row]
+    transform = grids.transform[grid]
+    return Written(
+        Tiles(
+            location=locations,
+            geometry=frame.footprints[piece],
+            item=[table.id[i] for i in item],
+            datetime=[table.datetime[i] for i in item],
+            z=z[item],
+            crs=[grids.crs[c] for c in grids.crs_index[grid]],
+            res=np.column_stack(
+                [
+                    np.hypot(transform[:, 0], transform[:, 3]),
+                    np.hypot(transform[:, 1], transform[:, 4]),
+                ]
+            ),
+        ),
+        files,
+    )
+
+
+def _tile(table: Table, index: Index, assets: Assets, row: int, kept: str) -> Tile:
+    grid = int(assets.grid[row])
+    inside = kept.startswith("./")
+    # a VRT lies two folders below the mosaic's own
+    where = f"../../{kept.removeprefix('./')}" if inside else location(kept)
+    own: tuple[Band, ...] = table.bands[assets.bands[row]]
+    height, width = (int(value) for value in table.grids.shape[grid])
+    return Tile(
+        location=where,
+        relative=inside,
+        crs=table.grids.name(grid),
+        shape=(height, width),
+        transform=tuple(float(value) for value in table.grids.transform[grid]),
+        bands=own,
+    )
+
+
+def _piece_grid(frame: Frame, bounds: Floats) -> tuple[tuple[int, int], Affine]:
+    """The part of the mosaic's lattice that covers bounds: whole pixels of the same grid."""
+    a = frame.grid.affine
+
+    def pixels(box: Floats) -> tuple[float, float, float, float]:
+        return (
+            (box[0] - a.c) / a.a,
+            (box[3] - a.f) / a.e,
+            (box[2] - a.c) / a.a,
+            (box[1] - a.f) / a.e,
+        )
+
+    left, top, right, bottom = pixels(bounds)
+    x0, y0 = math.floor(left + 1e-6), math.floor(top + 1e-6)
+    x1, y1 = math.ceil(right - 1e-6), math.ceil(bottom - 1e-6)
+    whole = world(frame.crs)
+    if whole:
+        left, top, right, bottom = pixels(np.array(whole))
+        x0, y0 = max(x0, math.ceil(left - 1e-6)), max(y0, math.ceil(top - 1e-6))
+        x1, y1 = min(x1, math.floor(right + 1e-6)), min(y1, math.floor(bottom + 1e-6))
+    return (max(1, y1 - y0), max(1, x1 - x0)), a @ Affine.translation(x0, y0)

@@ -1,0 +1,1 @@
+"""What a mosaic is, on disk: STAC JSON, ``items.parquet``, tile indexes."""

@@ -1,0 +1,195 @@
+"""GDAL tile indexes: a GeoPackage that carries its own GTI XML, and ``.gti`` files for slices.
+
+The rules and why they hold: GDAL's GTI driver documentation, and ARCHITECTURE.md for what was
+measured in GDAL 3.10 to 3.13. A file opens under its bare name; nothing is opened but itself
+until pixels are read.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyogrio
+import shapely
+from odc.geo.geobox import GeoBox
+
+from mosaic.catalog.source import GDAL_TYPES, Band
+from mosaic.catalog.vrt import geotransform, number
+from mosaic.errors import CatalogError
+from mosaic.grid import Floats, overview_factors
+from mosaic.outline import Geometries
+
+LAYER = "tiles"
+
+GDAL_RESAMPLING = {
+    "nearest": "nearest",
+    "bilinear": "bilinear",
+    "cubic": "cubic",
+    "cubic_spline": "cubicspline",
+    "lanczos": "lanczos",
+    "average": "average",
+    "rms": "rms",
+    "mode": "mode",
+}
+"""rasterio's resampling names to GTI's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What a tile index declares, so that GDAL opens no tile to learn it."""
+
+    asset: str
+    """Key of the asset it holds."""
+    grid: GeoBox
+    """The mosaic's grid; width and height multiples of the largest overview factor."""
+    crs: str
+    """Canonical name of the mosaic's CRS."""
+    bands: tuple[Band, ...]
+    """Bands of every tile; nodata, scale and offset of the mosaic."""
+    resampling: str
+    """rasterio's name of the resampling method."""
+    overview: str = ""
+    """Path, beside the index, of a coarse image of the whole, or empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """Rows of a tile index by columns."""
+
+    location: list[str]
+    """GDAL names, absolute or relative to the index; or VRT texts."""
+    geometry: Geometries
+    """Footprints in the mosaic's CRS, grown by 1 to 2 pixels."""
+    item: list[str]
+    """Ids of the items."""
+    datetime: list[str]
+    """RFC 3339 UTC with milliseconds, or empty."""
+    z: npt.NDArray[np.int64]
+    """Drawing order: the highest lies on top."""
+    crs: list[str]
+    """CRS of each file (a column that GeoTools ImageMosaic reads too)."""
+    res: Floats
+    """(n, 2) pixel width and height of each file in its own CRS."""
+
+
+def index_xml(index: Index, dataset: str = "", where: str = "") -> str:
+    """The GTI XML of an index, or of a slice of it.
+
+    ``dataset``: the GeoPackage that a ``.gti`` file points to. ``where``: SQL condition of a
+    slice.
+    """
+    height, width = index.grid.shape
+    declared = index.bands[0].nodata
+    same = all(band.same_nodata(index.bands[0]) for band in index.bands)
+    parts = [
+        f"<IndexDataset>{escape(dataset)}</IndexDataset>" if dataset else "",
+        f"<IndexLayer>{LAYER}</IndexLayer>",
+        f"<Filter>{escape(where)}</Filter>" if where else "",
+        "<LocationField>location</LocationField>",
+        "<SortField>z</SortField><SortFieldAsc>true</SortFieldAsc>",
+        f"<SRS>{escape(index.crs)}</SRS>",
+        f"<GeoTransform>{geotransform(index.grid.affine)}</GeoTransform>",
+        f"<XSize>{width}</XSize><YSize>{height}</YSize>",
+        f"<Resampling>{GDAL_RESAMPLING[index.resampling]}</Resampling>",
+        f"<BandCount>{len(index.bands)}</BandCount>",
+        "" if declared is None or not same else f"<NoDataValue>{number(declared)}</NoDataValue>",
+        # without a nodata value a mask is all that tells a hole from a pixel
+        "<MaskBand>true</MaskBand>" if declared is None else "",
+        *(_band_xml(number_, band, index.asset) for number_, band in enumerate(index.bands, 1)),
+    ]
+    if index.overview:
+        parts.append(f"<Overview><Dataset>{escape(index.overview)}</Dataset></Overview>")
+    else:
+        parts += [
+            f"<Overview><Factor>{factor}</Factor></Overview>"
+            for factor in overview_factors(width, height)
+        ]
+    return (
+        "<GDALTileIndexDataset>\n  "
+        + "\n  ".join(part for part in parts if part)
+        + "\n</GDALTileIndexDataset>\n"
+    )
+
+
+def _band_xml(position: int, band: Band, asset: str) -> str:
+    fields = [
+        f"<Description>{escape(band.name or asset)}</Description>",
+        f"<Offset>{number(band.offset)}</Offset>" if band.offset else "",
+        f"<Scale>{number(band.scale)}</Scale>" if band.scale != 1 else "",
+        f"<NoDataValue>{number(band.nodata)}</NoDataValue>" if band.nodata is not None else "",
+        f"<UnitType>{escape(band.unit)}</UnitType>" if band.unit else "",
+        f"<ColorInterp>{band.color}</ColorInterp>" if band.color not in ("", "Palette") else "",
+    ]
+    return f'<Band band="{position}" dataType="{GDAL_TYPES[band.dtype]}">{"".join(fields)}</Band>'
+
+
+def write_index(path: Path, index: Index, tiles: Tiles) -> None:
+    """A self-contained ``.gti.gpkg``: footprints, locations, and the GTI XML in its metadata.
+
+    Raises :class:`~mosaic.errors.CatalogError` when it can't be written.
+    """
+    table = pa.table(
+        {
+            "location": pa.array(tiles.location, pa.string()),
+            "item": pa.array(tiles.item, pa.string()),
+            "datetime": pa.array(tiles.datetime, pa.string()),
+            "z": pa.array(tiles.z, pa.int64()),
+            "crs": pa.array(tiles.crs, pa.string()),
+            "resX": pa.array(tiles.res[:, 0], pa.float64()),
+            "resY": pa.array(tiles.res[:, 1], pa.float64()),
+            "geom": pa.array(shapely.to_wkb(tiles.geometry), pa.binary()),
+        }
+    )
+    try:
+        pyogrio.write_arrow(
+            table,
+            path,
+            driver="GPKG",
+            layer=LAYER,
+            geometry_name="geom",
+            geometry_type="Polygon",
+            crs=index.crs,
+            layer_metadata={"ASSET": index.asset},
+        )
+        with sqlite3.connect(path) as database:
+            _add_xml(database, index_xml(index))
+        database.close()
+    except (pyogrio.errors.DataSourceError, sqlite3.Error, OSError, RuntimeError) as error:
+        raise CatalogError(f"{path.name} can't be written: {error}") from error
+
+
+def _add_xml(database: sqlite3.Connection, xml: str) -> None:
+    """The GTI XML as the ``xml:GTI`` domain of the layer's metadata, as GDAL keeps it."""
+    text = (
+        f'<GDALMultiDomainMetadata><Metadata domain="xml:GTI" format="xml">{xml}</Metadata>'
+        "</GDALMultiDomainMetadata>"
+    )
+    row = database.execute(
+        "SELECT md_file_id FROM gpkg_metadata_reference "
+        "WHERE reference_scope = 'table' AND table_name = ?",
+        (LAYER,),
+    ).fetchone()
+    database.execute(
+        "UPDATE gpkg_metadata SET metadata = ?, md_standard_uri = 'http://gdal.org' WHERE id = ?",
+        (text, row[0]),
+    )
+
+
+def read_xml(path: Path) -> str:
+    """The GTI XML that a ``.gti.gpkg`` carries."""
+    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
+        rows = database.execute(
+            "SELECT metadata FROM gpkg_metadata WHERE metadata LIKE '%xml:GTI%'"
+        ).fetchall()
+    database.close()
+    if not rows:
+        raise CatalogError(f"{path} carries no GTI XML")
+    text: str = rows[0][0]
+    start = text.index("<GDALTileIndexDataset>")
+    return text[start : text.index("</GDALTileIndexDataset>") + len("</GDALTileIndexDataset>")]

@@ -1,0 +1,82 @@
+"""One asset of one item as an index needs it: where it lies, its grid, its bands."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+GDAL_TYPES = {
+    "uint8": "Byte",
+    "int8": "Int8",
+    "uint16": "UInt16",
+    "int16": "Int16",
+    "uint32": "UInt32",
+    "int32": "Int32",
+    "uint64": "UInt64",
+    "int64": "Int64",
+    "float16": "Float32",  # GDAL knows Float16 since 3.11 only; it reads it as Float32
+    "float32": "Float32",
+    "float64": "Float64",
+    "cint16": "CInt16",
+    "cint32": "CInt32",
+    "cfloat32": "CFloat32",
+    "cfloat64": "CFloat64",
+}
+"""STAC ``data_type`` to GDAL's name of it."""
+
+COLORS = {"red": "Red", "green": "Green", "blue": "Blue", "alpha": "Alpha"}
+"""Common names that are colour interpretations of GDAL too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """One band of an asset."""
+
+    dtype: str
+    """STAC data type, such as ``uint16``."""
+    name: str = ""
+    """Name, or empty."""
+    nodata: float | None = None
+    """Value that stands for no data (may be NaN), or None."""
+    scale: float = 1.0
+    """Factor from stored numbers to physical values."""
+    offset: float = 0.0
+    """Added after ``scale``."""
+    unit: str = ""
+    """Unit of the physical values, or empty."""
+    color: str = ""
+    """GDAL's colour interpretation (Red, Green, Blue, Alpha, Palette), or empty."""
+
+    def same_nodata(self, other: Band) -> bool:
+        """Whether both declare the same nodata value; NaN equals NaN."""
+        a, b = self.nodata, other.nodata
+        if a is None or b is None:
+            return a is b
+        return a == b or (math.isnan(a) and math.isnan(b))
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What is known of one asset of one item; None where the item doesn't tell."""
+
+    item: str
+    """Id of the item."""
+    asset: str
+    """Key of the asset, or the band name that was asked for."""
+    href: str
+    """Unsigned URL or absolute path."""
+    crs: str | None
+    """Canonical name of the CRS."""
+    shape: tuple[int, int] | None
+    """Height and width in pixels."""
+    transform: tuple[float, ...] | None
+    """Affine a, b, c, d, e, f."""
+    bands: tuple[Band, ...] | None
+    """The bands, in the order of the file."""
+    mask_nodata: bool = False
+    """Whether the nodata value is known from elsewhere and the file doesn't declare it."""
+
+    @property
+    def located(self) -> bool:
+        """Whether the pixel grid is known."""
+        return self.crs is not None and self.shape is not None and self.transform is not None

@@ -1,0 +1,244 @@
+"""Items and their assets by columns: what every index of a mosaic is written from.
+
+Items are rows, never objects, so that millions fit; equal grids and equal bands are kept once.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mosaic.catalog.source import Band, Source
+from mosaic.grid import Grids
+
+Json = dict[str, Any]
+Ints = npt.NDArray[np.int32]
+Bands = tuple[Band, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Assets:
+    """One asset of the mosaic by columns, one row an item that has it."""
+
+    item: Ints
+    """(m,) row of the item."""
+    href: list[str]
+    """Absolute, unsigned."""
+    grid: Ints
+    """(m,) row of its grid."""
+    bands: Ints
+    """(m,) row of its bands."""
+    mask_nodata: npt.NDArray[np.bool_]
+    """(m,) whether the file itself doesn't declare the nodata value of its bands."""
+
+    def take(self, rows: npt.NDArray[Any]) -> Assets:
+        """The assets at these rows."""
+        return Assets(
+            self.item[rows],
+            [self.href[row] for row in rows],
+            self.grid[rows],
+            self.bands[rows],
+            self.mask_nodata[rows],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Items, their assets, and the grids and bands these share."""
+
+    line: Ints
+    """(n,) position of each item among all that were gathered."""
+    id: list[str]
+    """(n,) ids of the items."""
+    datetime: list[str]
+    """(n,) RFC 3339 UTC with milliseconds (``datetime``, else ``start_datetime``), or empty."""
+    sort: list[Any]
+    """(n,) the property that orders the items, or None."""
+    bbox: npt.NDArray[np.float64]
+    """(n, 4) the items' own bbox, NaN where they have none."""
+    extent: npt.NDArray[np.float64]
+    """(n, 4) bounds of the items' geometry, NaN where they have none."""
+    assets: dict[str, Assets]
+    """By name of the asset."""
+    grids: Grids
+    """Distinct pixel grids."""
+    bands: list[Bands]
+    """Distinct bands."""
+
+    def compact(self) -> Table:
+        """The table without items that have no asset and grids that nothing lies on."""
+        used = np.unique(np.concatenate([assets.item for assets in self.assets.values()]))
+        laid = np.unique(np.concatenate([assets.grid for assets in self.assets.values()]))
+        return Table(
+            line=self.line[used],
+            id=[self.id[row] for row in used],
+            datetime=[self.datetime[row] for row in used],
+            sort=[self.sort[row] for row in used],
+            bbox=self.bbox[used],
+            extent=self.extent[used],
+            assets={
+                name: replace(
+                    assets,
+                    item=np.searchsorted(used, assets.item).astype(np.int32),
+                    grid=np.searchsorted(laid, assets.grid).astype(np.int32),
+                )
+                for name, assets in self.assets.items()
+            },
+            grids=self.grids.take(laid),
+            bands=self.bands,
+        )
+
+
+def utc(value: Any) -> str:
+    """An RFC 3339 time in UTC with milliseconds, so that texts sort as times; empty if none."""
+    if not isinstance(value, str) or not value:
+        return ""
+    try:
+        when = datetime.fromisoformat(value.replace("z", "Z"))
+        if when.tzinfo is None:
+            when = when.replace(tzinfo=UTC)
+        when = when.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return ""
+    return f"{when.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+
+
+def when(item: Json) -> str:
+    """The time of an item: ``datetime``, else ``start_datetime``."""
+    properties = item["properties"]
+    return utc(properties.get("datetime")) or utc(properties.get("start_datetime"))
+
+
+def bbox(item: Json) -> tuple[float, float, float, float]:
+    """What an item says its bounds are, in degrees; NaN where it says nothing."""
+    box = item.get("bbox")
+    if isinstance(box, list) and len(box) in (4, 6):
+        four = box if len(box) == 4 else [*box[:2], *box[3:5]]
+        if all(isinstance(value, int | float) for value in four):
+            return (float(four[0]), float(four[1]), float(four[2]), float(four[3]))
+    return (np.nan,) * 4
+
+
+def extent(item: Json) -> tuple[float, float, float, float]:
+    """Bounds of an item's geometry as they are written; NaN without a geometry."""
+    geometry = item.get("geometry") or {}
+    kind, rings = geometry.get("type"), geometry.get("coordinates")
+    if not rings or kind not in ("Polygon", "MultiPolygon"):
+        return (np.nan,) * 4
+    outer = [part[0] for part in rings] if kind == "MultiPolygon" else rings[:1]
+    points = [point for ring in outer for point in ring]
+    try:
+        x, y = [point[0] for point in points], [point[1] for point in points]
+        return (float(min(x)), float(min(y)), float(max(x)), float(max(y)))
+    except (TypeError, IndexError, ValueError):
+        return (np.nan,) * 4
+
+
+@dataclass(slots=True)
+class _Columns:
+    item: array[int] = field(default_factory=lambda: array("i"))
+    href: list[str] = field(default_factory=list)
+    grid: array[int] = field(default_factory=lambda: array("i"))
+    bands: array[int] = field(default_factory=lambda: array("i"))
+    mask_nodata: array[int] = field(default_factory=lambda: array("b"))
+
+
+class Builder:
+    """Gathers items into a :class:`Table`."""
+
+    def __init__(self, sort_by: str) -> None:
+        self._sort_by = sort_by
+        self._id: list[str] = []
+        self._datetime: list[str] = []
+        self._sort: list[Any] = []
+        self._bbox = array("d")
+        self._extent = array("d")
+        self._assets: dict[str, _Columns] = {}
+        self._crs: dict[str, int] = {}
+        self._grids: dict[tuple[Any, ...], int] = {}
+        self._bands: dict[Bands, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._id)
+
+    def add(self, item: Json, sources: list[Source]) -> None:
+        """One item and its assets, all of them located and with bands."""
+        row = len(self._id)
+        time = when(item)
+        self._id.append(str(item.get("id", "")))
+        self._datetime.append(time)
+        by = self._sort_by
+        self._sort.append(time or None if by == "datetime" else item["properties"].get(by))
+        self._bbox.extend(bbox(item))
+        self._extent.extend(extent(item))
+        for source in sources:
+            if source.crs is None or source.bands is None:
+                raise ValueError(f"{source.item} {source.asset} is incomplete")
+            crs = self._crs.setdefault(source.crs, len(self._crs))
+            grid = (crs, source.shape, source.transform)
+            columns = self._assets.setdefault(source.asset, _Columns())
+            columns.item.append(row)
+            columns.href.append(source.href)
+            columns.grid.append(self._grids.setdefault(grid, len(self._grids)))
+            columns.bands.append(self._bands.setdefault(source.bands, len(self._bands)))
+            columns.mask_nodata.append(source.mask_nodata)
+
+    def table(self) -> Table:
+        """What was gathered."""
+        grids = list(self._grids)
+        return Table(
+            line=np.arange(len(self._id), dtype=np.int32),
+            id=self._id,
+            datetime=self._datetime,
+            sort=self._sort,
+            bbox=np.array(self._bbox).reshape(-1, 4),
+            extent=np.array(self._extent).reshape(-1, 4),
+            assets={
+                name: Assets(
+                    np.array(c.item, np.int32),
+                    c.href,
+                    np.array(c.grid, np.int32),
+                    np.array(c.bands, np.int32),
+                    np.array(c.mask_nodata, bool),
+                )
+                for name, c in self._assets.items()
+            },
+            grids=Grids(
+                tuple(self._crs),
+                np.array([grid[0] for grid in grids], np.int32),
+                np.array([grid[1] for grid in grids], np.int64).reshape(-1, 2),
+                np.array([grid[2] for grid in grids], np.float64).reshape(-1, 6),
+            ),
+            bands=list(self._bands),
+        )
+
+
+def drawing_order(values: list[Any], ids: list[str], ascending: bool) -> npt.NDArray[np.int64]:
+    """(n,) z of each item: the first by ``values`` lies on top, and has the highest z.
+
+    Numbers sort as numbers, all else as text; ties go by id, items without a value lie below.
+    """
+    numeric = all(isinstance(value, int | float) for value in values if value is not None)
+
+    def key(row: int) -> tuple[Any, ...]:
+        value = values[row]
+        if value is None:
+            return (1, 0, ids[row])
+        return (0, value if numeric else str(value), ids[row])
+
+    known = [row for row in range(len(values)) if values[row] is not None]
+    unknown = [row for row in range(len(values)) if values[row] is None]
+    order = sorted(known, key=key)
+    if not ascending:
+        # ties stay in the order of ids whichever way the values run
+        order = sorted(known, key=lambda row: ids[row])
+        order.sort(key=lambda row: key(row)[1], reverse=True)
+    order += sorted(unknown, key=lambda row: ids[row])
+    z = np.empty(len(values), np.int64)
+    z[order] = np.arange(len(values))[::-1]
+    return z

@@ -1,0 +1,327 @@
+"""The command line: logs and progress on stderr, JSON on stdout."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import orjson
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+import mosaic
+from mosaic.errors import InputError, MosaicError, Problem
+
+SHOWN = 20
+"""Problems printed without ``-v`` or ``--json``."""
+
+
+def _floats(count: int, text: str, name: str) -> tuple[float, ...]:
+    try:
+        values = tuple(float(word) for word in text.replace(",", " ").split())
+    except ValueError:
+        values = ()
+    if len(values) != count:
+        raise click.BadParameter(f"{name} takes {count} numbers, such as 11,47,12.5,48")
+    return values
+
+
+class _Bbox(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    name = "w,s,e,n"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        return value if isinstance(value, tuple) else _floats(4, value, "--bbox")
+
+
+class _Names(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    name = "a,b,…"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if isinstance(value, tuple):
+            return value
+        return tuple(word.strip() for word in value.split(",") if word.strip())
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(mosaic.__version__, "--version", message="mosaic %(version)s")
+def main() -> None:
+    """Virtual mosaics: scenes in many CRSs, one index that GDAL, QGIS, R and Python read."""
+
+
+@main.command()
+@click.argument("source", nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--out",
+    metavar="DIR",
+    required=True,
+    help="Folder to write; it appears whole or not at all.",
+)
+@click.option(
+    "--dst-crs",
+    metavar="CRS",
+    default="auto",
+    show_default=True,
+    help="The mosaic's CRS: a code such as EPSG:3857; 'utm', the zone of the middle; or 'auto', "
+    "the scenes' own if they share one, else UTM, EPSG:3413 or 3031 (polar) or 4326 by extent.",
+)
+@click.option(
+    "--res",
+    type=float,
+    metavar="SIZE",
+    multiple=True,
+    help="Pixel size in units of the CRS, twice for width and height; default: the finest scene's.",
+)
+@click.option("--bbox", type=_Bbox(), help="West,south,east,north in degrees.")
+@click.option(
+    "--bands",
+    type=_Names(),
+    help="Asset keys, band names or common names; default: every asset with pixels.",
+)
+@click.option(
+    "--resampling",
+    metavar="METHOD",
+    multiple=True,
+    default=("nearest",),
+    show_default=True,
+    help="nearest, bilinear, cubic, …; or for one asset, such as SCL=nearest. Repeatable.",
+)
+@click.option(
+    "--sort",
+    metavar="PROPERTY",
+    default="-datetime",
+    show_default=True,
+    help="Which scene lies on top: the one with the smallest value, with '-' the greatest.",
+)
+@click.option(
+    "--slices",
+    type=click.Choice(["none", "day", "month", "year"]),
+    default="none",
+    show_default=True,
+    help="One more index (.gti) for each asset and day, month or year.",
+)
+@click.option(
+    "--stack",
+    "stacks",
+    type=_Names(),
+    multiple=True,
+    help="Single-band assets as one image, such as B04,B03,B02. Repeatable.",
+)
+@click.option("--nodata", type=float, help="Nodata value of scenes that declare none.")
+@click.option("--dtype", metavar="TYPE", help="Data type, where items tell none; spares a read.")
+@click.option("--overwrite", is_flag=True, help="Replace the mosaic that is there.")
+@click.option("--skip-bad", is_flag=True, help="Leave out, and report, what can't be indexed.")
+@click.option(
+    "--verify", is_flag=True, help="Read every file's header, believe it, report what differs."
+)
+@click.option("--json", "as_json", is_flag=True, help="The report as JSON on stdout.")
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+@click.option("-v", "--verbose", is_flag=True, help="Print every problem.")
+def build(
+    source: tuple[str, ...],
+    out: str,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    res: tuple[float, ...],
+    resampling: tuple[str, ...],
+    **chosen: Any,
+) -> None:
+    """Build a mosaic of SOURCE… in a folder.
+
+    SOURCE is a raster file, a folder, a glob, a STAC Item, ItemCollection, Catalog or Collection
+    (JSON, NDJSON) or stac-geoparquet; '-' reads a list of these, or items, from standard input.
+    """
+    from mosaic.builder.make import make
+    from mosaic.builder.options import options
+
+    with _errors(as_json, verbose):
+        picked = options(res=res or None, resampling=_methods(resampling), **chosen)
+        with _progress(quiet or as_json) as progress:
+            report = make(source, out, picked, progress)
+        if as_json:
+            _print_json(report.as_dict())
+        elif not quiet:
+            _summary(report.as_dict(), verbose)
+
+
+def _methods(words: tuple[str, ...]) -> tuple[str, ...]:
+    return words if any("=" not in word for word in words) else ("nearest", *words)
+
+
+@main.command()
+@click.argument("folder")
+@click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
+def info(folder: str, as_json: bool) -> None:
+    """Tell what the mosaic in FOLDER holds."""
+    with _errors(as_json, True):
+        found = mosaic.info(folder)
+        if as_json:
+            _print_json(found)
+        else:
+            _describe(found)
+
+
+@main.command()
+@click.argument("folder")
+@click.option("--base", help="Folder or URL it will be read from; default: where it lies.")
+@click.option("--json", "as_json", is_flag=True, help="The files rewritten, as JSON on stdout.")
+def relocate(folder: str, base: str | None, as_json: bool) -> None:
+    """Mend the time slices of a moved FOLDER.
+
+    A slice names its index by an absolute path; everything else in a mosaic is relative.
+    """
+    from mosaic.builder.info import relocate as rewrite
+
+    with _errors(as_json, True):
+        changed = rewrite(folder, base)
+        if as_json:
+            _print_json(changed)
+        else:
+            click.echo(f"{len(changed)} files rewritten", err=True)
+
+
+@contextmanager
+def _errors(as_json: bool, verbose: bool) -> Iterator[None]:
+    try:
+        yield
+    except MosaicError as error:
+        problems = getattr(error, "problems", None)
+        if as_json:
+            _print_json(
+                {
+                    "error": type(error).__name__,
+                    "message": str(error).split("\n")[0],
+                    "problems": [problem.as_dict() for problem in problems or ()],
+                    "hint": getattr(error, "hint", ""),
+                }
+            )
+        else:
+            _complain(error, problems, verbose)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        click.echo("mosaic: interrupted; nothing was changed", err=True)
+        sys.exit(130)
+
+
+def _complain(error: MosaicError, problems: tuple[Problem, ...] | None, verbose: bool) -> None:
+    if problems is None:
+        click.echo(f"mosaic: {error}", err=True)
+        return
+    _list(problems, verbose)
+    if isinstance(error, InputError) and error.hint:
+        click.echo(f"mosaic: {error.hint}", err=True)
+
+
+def _list(problems: Any, verbose: bool, prefix: str = "mosaic: ") -> None:
+    shown = list(problems if verbose else problems[:SHOWN])
+    for problem in shown:
+        click.echo(f"{prefix}{problem}", err=True)
+    if len(problems) > len(shown):
+        click.echo(f"{prefix}… and {len(problems) - len(shown)} more (-v or --json)", err=True)
+
+
+@contextmanager
+def _progress(silent: bool) -> Iterator[Callable[[str, int], None]]:
+    console = Console(stderr=True)
+    if silent or not console.is_terminal:
+        yield lambda step, done: None
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("reading", total=None)
+
+        def show(step: str, done: int) -> None:
+            text = f"{step}: {done:,}" if done else f"index {step}"
+            bar.update(task, description=text)
+
+        yield show
+
+
+def _print_json(value: Any) -> None:
+    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+def _name(crs: str) -> str:
+    return crs if len(crs) < 32 else crs.split('"')[1]
+
+
+def _size(resolution: list[float]) -> str:
+    x, y = resolution
+    return f"{x:g}" if x == y else f"{x:g} x {y:g}"
+
+
+def _summary(report: dict[str, Any], verbose: bool) -> None:
+    zones = ", ".join(f"{count} in {_name(name)}" for name, count in _counts(report)[:6])
+    height, width = report["shape"]
+    lines = [
+        f"items    {report['items']:,} ({zones})",
+        f"grid     {_name(report['crs'])}, {width} x {height} pixels of "
+        f"{_size(report['resolution'])}",
+    ]
+    first, last = report["interval"]
+    if first:
+        lines.append(f"time     {first[:10]} to {last[:10]}")
+    indexes = report["indexes"]
+    names = [f"{one['file']} ({one['tiles']:,} tiles)" for one in indexes[:6]]
+    names += [f"… and {len(indexes) - 6} more"] if len(indexes) > 6 else []
+    lines += [f"{'index' if i == 0 else '':9}{name}" for i, name in enumerate(names)]
+    lines += [f"{'stack' if i == 0 else '':9}{name}" for i, name in enumerate(report["stacks"])]
+    if report["slices"]:
+        slices = report["slices"]
+        lines.append(f"slices   {len(slices)}: {slices[0]} to {slices[-1]}")
+    if report["headers_read"]:
+        lines.append(f"headers  {report['headers_read']:,} files opened")
+    lines.append(f"written  {_near(report['path'])} in {report['seconds']:.1f} s")
+    for line in lines:
+        click.echo(line, err=True)
+    for note in report["notes"]:
+        click.echo(f"note     {note}", err=True)
+    _list([Problem(**one) for one in report["disagreements"]], verbose, "believed the file: ")
+    _list([Problem(**one) for one in report["left_out"]], verbose, "left out: ")
+
+
+def _counts(report: dict[str, Any]) -> list[tuple[str, int]]:
+    return [(one["crs"], one["items"]) for one in report["source_crs"]]
+
+
+def _describe(found: dict[str, Any]) -> None:
+    zones = ", ".join(f"{count} in {_name(name)}" for name, count in _counts(found))
+    height, width = found["shape"]
+    west, south, east, north = found["bbox"]
+    first, last = (time[:10] if time else "?" for time in found["interval"])
+    labels = sorted({name.rpartition("_")[2].removesuffix(".gti") for name in found["slices"]})
+    rows = [
+        ("items", f"{found['items']:,} ({zones})"),
+        (
+            "grid",
+            f"{_name(found['crs'])}, {width} x {height} pixels of {_size(found['resolution'])}",
+        ),
+        ("bbox", f"{west:.5g}, {south:.5g}, {east:.5g}, {north:.5g}"),
+        ("time", f"{first} to {last}"),
+        ("on top", _top(found["sort"])),
+        ("indexes", ", ".join(found["indexes"])),
+        ("stacks", ", ".join(found["stacks"]) or "none"),
+        ("slices", f"{len(labels)}: {labels[0]} to {labels[-1]}" if labels else "none"),
+        ("size", f"{found['bytes'] / 1e6:.1f} MB"),
+    ]
+    for name, value in rows:
+        click.echo(f"{name:9}{value}")
+
+
+def _near(path: str) -> str:
+    here = str(Path.cwd())
+    return path.removeprefix(f"{here}{os.sep}") if here != os.sep else path
+
+
+def _top(sort: str) -> str:
+    return f"{'greatest' if sort.startswith('-') else 'smallest'} {sort.lstrip('+-')}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,346 @@
+"""Outlines of rasters in another CRS: exact edges, cut at the antimeridian, closed at a pole.
+
+The perimeter of each grid is projected point by point (at least 21 points a side, doubled
+until a chord lies within a quarter of a pixel of the curve). Where the target CRS is cut at a
+meridian, an outline that crosses it becomes a piece on either side.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from pyproj.enums import TransformDirection
+
+from mosaic.grid import (
+    LONLAT,
+    Bounds,
+    Floats,
+    Grids,
+    is_geographic,
+    project,
+    seam,
+    transformer,
+    world,
+)
+
+Geometries = npt.NDArray[np.object_]
+Bools = npt.NDArray[np.bool_]
+
+SEGMENTS = 20
+"""Segments a side to start with: 21 points, as GDAL samples an edge."""
+MOST_SEGMENTS = 640
+"""Segments a side at most; an edge that needs more is taken for broken."""
+TOLERANCE = 0.25
+"""Largest distance between chord and curve, in pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlines:
+    """Outlines by columns, one row a piece; most grids have one piece."""
+
+    grid: npt.NDArray[np.int64]
+    """(m,) row of the grid."""
+    geometry: Geometries
+    """(m,) polygons in the target CRS."""
+    plain: Bools
+    """(m,) whether GDAL finds this extent by itself: one piece, every edge point projected."""
+    missing: npt.NDArray[np.int64]
+    """Rows of grids no part of which can be projected."""
+
+
+def outlines(grids: Grids, target: str, pixel: Floats, apart: Bools | None = None) -> Outlines:
+    """Outlines of rasters in a CRS.
+
+    ``pixel``: (n, 2) width and height, in target units, against which exactness is measured.
+    ``apart``: (n,) grids that GDAL shall not place by itself, whatever their outline.
+    """
+    rows: list[npt.NDArray[np.int64]] = []
+    shapes: list[Geometries] = []
+    plain: list[Bools] = []
+    missing: list[int] = []
+    for index, name in enumerate(grids.crs):
+        pending = np.flatnonzero(grids.crs_index == index)
+        if not len(pending):
+            continue
+        if apart is not None:
+            by_hand, pending = pending[apart[pending]], pending[~apart[pending]]
+        else:
+            by_hand = pending[:0]
+        smooth, polygons = _smooth(grids.take(pending), name, target, pixel[pending])
+        rows.append(pending[smooth])
+        shapes.append(polygons)
+        plain.append(np.ones(len(polygons), bool))
+        for row in np.concatenate([by_hand, pending[~smooth]]):
+            pieces = _pieces(grids.take(np.array([row])), name, target)
+            if not pieces:
+                missing.append(int(row))
+                continue
+            rows.append(np.full(len(pieces), row))
+            shapes.append(np.array(pieces, dtype=object))
+            plain.append(np.zeros(len(pieces), bool))
+    return Outlines(
+        np.concatenate(rows) if rows else np.zeros(0, np.int64),
+        np.concatenate(shapes) if shapes else np.zeros(0, object),
+        np.concatenate(plain) if plain else np.zeros(0, bool),
+        np.array(missing, dtype=np.int64),
+    )
+
+
+def lonlat_bounds(grids: Grids) -> Floats:
+    """(n, 4) west, south, east, north in degrees; east < west across 180; NaN where unknown."""
+    bounds = np.full((len(grids), 4), np.nan)
+    found = outlines(grids, LONLAT, np.full((len(grids), 2), 1e-3))
+    boxes = shapely.bounds(found.geometry)
+    single = np.bincount(found.grid, minlength=len(grids))[found.grid] == 1
+    bounds[found.grid[single]] = boxes[single]
+    for row in np.unique(found.grid[~single]):
+        mine = boxes[found.grid == row]
+        east, west = mine[mine[:, 2] >= 180.0], mine[mine[:, 0] <= -180.0]
+        whole = not len(east) or not len(west) or east[:, 0].min() <= west[:, 2].max()
+        bounds[row] = (
+            -180.0 if whole else east[:, 0].min(),
+            mine[:, 1].min(),
+            180.0 if whole else west[:, 2].max(),
+            mine[:, 3].max(),
+        )
+    return bounds
+
+
+def lonlat_union(bounds: Floats) -> Bounds:
+    """The smallest box in degrees around boxes (n, 4); east < west when it crosses 180."""
+    known = bounds[~np.isnan(bounds).any(1)]
+    if not len(known):
+        return (-180.0, -90.0, 180.0, 90.0)
+    south, north = float(known[:, 1].min()), float(known[:, 3].max())
+    west = np.mod(known[:, 0] + 180.0, 360.0)
+    width = np.mod(known[:, 2] - known[:, 0], 360.0)
+    width[(width == 0) & (known[:, 2] != known[:, 0])] = 360.0
+    order = np.argsort(west, kind="stable")
+    west, east = west[order], np.maximum.accumulate((west + width)[order])
+    # the widest empty arc, also the one from the last box round to the first
+    gap = west[0] + 360.0 - east[-1]
+    east = np.maximum(east, east[-1] - 360.0)  # a box that goes round covers the first ones too
+    gaps = np.append(west[1:] - east[:-1], gap)
+    widest = int(np.argmax(gaps))
+    if gaps[widest] <= 0:
+        return (-180.0, south, 180.0, north)
+    start = west[(widest + 1) % len(west)]
+    end = east[widest]
+    degrees = [round(float((value + 360.0) % 360.0 - 180.0), 9) for value in (start, end)]
+    if degrees[1] == -180.0:
+        degrees[1] = 180.0
+    return (degrees[0], south, degrees[1], north)
+
+
+def grown(geometry: Geometries, pixel: Floats, by: float, target: str) -> Geometries:
+    """Polygons simplified within 0.3 pixel, then grown by ``by`` pixels with sharp corners.
+
+    ``pixel``: (m, 2) width and height of each polygon's pixel in its CRS. Polygons are cut
+    at the edge of the world in a CRS that has one. The growth is what keeps GDAL from
+    dropping a tile whose extent it rounds outward; the simplification keeps indexes small.
+    """
+    unit = _scaled(geometry, 1.0 / pixel)
+    unit = shapely.simplify(unit, 0.3)
+    unit = shapely.buffer(unit, by, join_style="mitre", mitre_limit=2.0, cap_style="square")
+    out = _scaled(unit, pixel)
+    whole = world(target)
+    if whole:
+        over = ~_within(shapely.bounds(out), whole)
+        out[over] = shapely.intersection(out[over], shapely.box(*whole))
+    return out
+
+
+def _within(bounds: Floats, whole: Bounds) -> Bools:
+    inside: Bools = np.all((bounds[:, :2] >= whole[:2]) & (bounds[:, 2:] <= whole[2:]), axis=1)
+    return inside
+
+
+def _scaled(geometry: Geometries, factor: Floats) -> Geometries:
+    copies = np.array(geometry, dtype=object)
+    points, index = shapely.get_coordinates(copies, return_index=True)
+    scaled: Geometries = shapely.set_coordinates(copies, points * factor[index])
+    return scaled
+
+
+def _ring(segments: int) -> tuple[Floats, Floats]:
+    """Fractions of width and height around the edge, from the upper left, not closed."""
+    side = np.arange(segments) / segments
+    one, zero = np.ones(segments), np.zeros(segments)
+    u = np.concatenate([side, one, 1 - side, zero])
+    v = np.concatenate([zero, side, one, 1 - side])
+    return u, v
+
+
+def _smooth(grids: Grids, name: str, target: str, pixel: Floats) -> tuple[Bools, Geometries]:
+    """Which grids have a whole, unbroken outline in the target CRS, and those outlines."""
+    smooth = np.zeros(len(grids), bool)
+    result = np.empty(len(grids), dtype=object)
+    pending = np.arange(len(grids))
+    cut = seam(target)
+    segments = SEGMENTS
+    while len(pending) and segments <= MOST_SEGMENTS:
+        here = grids.take(pending)
+        u, v = _ring(2 * segments)
+        x, y = here.xy(u, v)
+        px, py = project(name, target, x, y)
+        good: Bools = np.all(np.isfinite(px) & np.isfinite(py), axis=1)
+        # a few points tell whether the raster lies on the map; a jump between them shows
+        # as a chord that never comes near its curve
+        few = np.s_[:, :: segments // 4]
+        good &= _comes_back(name, target, x[few], y[few], px[few], py[few], here.pixel).all(1)
+        if cut is not None:
+            good &= ~_breaks(name, x[few], y[few], cut)
+        pending, px, py = pending[good], px[good], py[good]
+        before, middle, after = slice(0, None, 2), slice(1, None, 2), np.s_[2::2]
+        wrapped_x = np.concatenate([px[:, after], px[:, :1]], axis=1)
+        wrapped_y = np.concatenate([py[:, after], py[:, :1]], axis=1)
+        off_x = np.abs((px[:, before] + wrapped_x) / 2 - px[:, middle]) / pixel[pending, :1]
+        off_y = np.abs((py[:, before] + wrapped_y) / 2 - py[:, middle]) / pixel[pending, 1:]
+        done = (np.hypot(off_x, off_y) <= TOLERANCE).all(1)
+        ring = np.stack([px[done][:, before], py[done][:, before]], axis=-1)
+        result[pending[done]] = shapely.polygons(ring)
+        smooth[pending[done]] = True
+        pending = pending[~done]
+        segments *= 2
+    return smooth, result[smooth]
+
+
+def _comes_back(
+    name: str, target: str, x: Floats, y: Floats, px: Floats, py: Floats, pixel: Floats
+) -> Bools:
+    """(n, points) whether a projected point returns to where it came from, within half a pixel.
+
+    A point beyond the domain of either projection doesn't: a satellite disc's corner, a
+    sinusoidal tile's empty side.
+    """
+    finite = np.isfinite(px) & np.isfinite(py)
+    if name == target:
+        return finite
+    bx, by = transformer(name, target).transform(
+        np.where(finite, px, 0.0).ravel(),
+        np.where(finite, py, 0.0).ravel(),
+        direction=TransformDirection.INVERSE,
+    )
+    dx, dy = np.reshape(bx, x.shape) - x, np.reshape(by, y.shape) - y
+    if is_geographic(name):
+        dx = (dx + 180.0) % 360.0 - 180.0
+    with np.errstate(invalid="ignore"):
+        near: Bools = np.hypot(dx, dy) <= 0.5 * pixel[:, None]
+    return finite & near
+
+
+def _longitudes(name: str, x: Floats, y: Floats) -> Floats:
+    """(n, points + 1) longitudes along closed rings, unwrapped: they may leave -180 to 180."""
+    if is_geographic(name):
+        # a raster's own degrees say which way round it lies, even from 0 to 360
+        return np.concatenate([x, x[:, :1]], axis=1)
+    lon, _ = project(name, LONLAT, x, y)
+    closed = np.concatenate([lon, lon[:, :1]], axis=1)
+    unwrapped: Floats = np.unwrap(closed, axis=1, period=360.0)
+    return unwrapped
+
+
+def _breaks(name: str, x: Floats, y: Floats, cut: float) -> Bools:
+    """(n,) whether rings cross the meridian ``cut`` or go round a pole."""
+    lon = _longitudes(name, x, y)
+    eps = 1e-9
+    # the meridians cut + 360 k that lie strictly between the least and the greatest longitude
+    first = np.floor((lon.min(1) - cut) / 360.0 + eps) + 1
+    last = np.ceil((lon.max(1) - cut) / 360.0 - eps) - 1
+    broken: Bools = (first <= last) | (np.abs(lon[:, -1] - lon[:, 0]) > 180.0)
+    return broken
+
+
+def _pieces(grid: Grids, name: str, target: str) -> list[shapely.Polygon]:
+    """Outline of one grid that isn't smooth in the target CRS, in pieces."""
+    u, v = _ring(int(np.clip(grid.shape.max() // 2, 8 * SEGMENTS, 4096)))
+    x, y = grid.xy(u, v)
+    px, py = project(name, LONLAT, x, y)
+    if not _comes_back(name, LONLAT, x, y, px, py, grid.pixel).all():
+        return _from_lattice(grid, name, target)
+    lon, lat = _longitudes(name, x, y)[0], np.append(py[0], py[0, 0])
+    if abs(lon[-1] - lon[0]) > 180.0:
+        pole = 90.0 if lat.mean() > 0 else -90.0
+        lon, lat = np.append(lon, [lon[-1], lon[0]]), np.append(lat, [pole, pole])
+    return _cut(shapely.make_valid(shapely.Polygon(np.column_stack([lon, lat]))), target)
+
+
+def _cut(lonlat: shapely.Geometry, target: str) -> list[shapely.Polygon]:
+    """Pieces, in the target CRS, of a polygon in unwrapped degrees."""
+    cut, whole = seam(target), world(target)
+    if cut is None or whole is None:
+        xy = _mapped(lonlat, target)
+        return [] if xy is None else [xy]
+    top = 90.0 if is_geographic(target) else 85.06
+    west, _, east, _ = lonlat.bounds
+    pieces: list[shapely.Polygon] = []
+    for k in range(int(np.floor((west - cut) / 360.0)), int(np.ceil((east - cut) / 360.0)) + 1):
+        strip = shapely.box(cut + 360.0 * k, -top, cut + 360.0 * (k + 1), top)
+        for part in shapely.get_parts(shapely.intersection(lonlat, strip)):
+            if part.geom_type == "Polygon" and part.area > 0:
+                middle = cut + 360.0 * k + 180.0
+                home = (middle + 180.0) % 360.0 - 180.0
+                shifted = shapely.transform(part, lambda c, m=middle, h=home: c - [m - h, 0.0])
+                pieces.append(_on_map(shifted, home, target, whole))
+    merged = shapely.union_all(pieces)
+    return [part for part in shapely.get_parts(merged) if part.geom_type == "Polygon"]
+
+
+def _on_map(part: shapely.Polygon, middle: float, target: str, whole: Bounds) -> shapely.Polygon:
+    """A polygon in degrees within 180 of ``middle`` on a map that is cut 180 degrees away."""
+    if is_geographic(target):
+        return part
+    points = shapely.get_coordinates(part)
+    # keep a hair from the cut, where PROJ may answer with either edge; then snap to the edge
+    offset = np.clip(points[:, 0] - middle, -180.0 + 1e-12, 180.0 - 1e-12)
+    x, y = project(LONLAT, target, middle + offset, points[:, 1])
+    x = np.where(offset >= 180.0 - 1e-9, whole[2], np.where(offset <= -180.0 + 1e-9, whole[0], x))
+    return shapely.set_coordinates(shapely.Polygon(part), np.column_stack([x, y]))
+
+
+def _mapped(lonlat: shapely.Geometry, target: str) -> shapely.Polygon | None:
+    points = shapely.get_coordinates(lonlat)
+    x, y = project(LONLAT, target, points[:, 0], points[:, 1])
+    good = np.isfinite(x) & np.isfinite(y)
+    if good.sum() < 3:
+        return None
+    return shapely.MultiPoint(np.column_stack([x[good], y[good]])).convex_hull
+
+
+def _from_lattice(grid: Grids, name: str, target: str) -> list[shapely.Polygon]:
+    """A box around what can be projected of a raster that lies partly off the map.
+
+    Larger than the truth by up to one step of a 129-point lattice on each side.
+    """
+    steps = np.linspace(0.0, 1.0, 129)
+    u, v = (axis.ravel() for axis in np.meshgrid(steps, steps))
+    x, y = grid.xy(u, v)
+    through = LONLAT if seam(target) is not None else target
+    px, py = project(name, through, x, y)
+    good = _comes_back(name, through, x, y, px, py, grid.pixel)[0]
+    if good.sum() < 3:
+        return []
+    px, py = px[0][good], py[0][good]
+    if through == target:
+        box = _grown_box(px, py, len(steps))
+        return [shapely.box(*box)]
+    middle = np.degrees(np.angle(np.exp(1j * np.radians(px)).mean()))
+    px = (px - middle + 180.0) % 360.0 - 180.0 + middle
+    west, south, east, north = _grown_box(px, py, len(steps))
+    if east - west >= 340.0:
+        west, east = -180.0, 180.0
+    north, south = min(north, 90.0), max(south, -90.0)
+    return _cut(shapely.segmentize(shapely.box(west, south, east, north), 1.0), target)
+
+
+def _grown_box(x: Floats, y: Floats, count: int) -> Bounds:
+    dx, dy = np.ptp(x) / (count - 1), np.ptp(y) / (count - 1)
+    return (
+        float(x.min() - dx),
+        float(y.min() - dy),
+        float(x.max() + dx),
+        float(y.max() + dy),
+    )

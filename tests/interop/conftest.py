@@ -1,0 +1,27 @@
+"""Real GDALs in Debian roots; without root and debootstrap these tests skip aloud."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.interop.roots import ROOTS, Root, RootUnavailable, build
+
+
+@pytest.fixture(scope="session", params=list(ROOTS))
+def gdal(request: pytest.FixtureRequest) -> Root:
+    """A root with GDAL 3.10 (trixie) or 3.13 (forky), made when it isn't there."""
+    try:
+        return build(request.param)
+    except RootUnavailable as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the mosaics of the set are built, once."""
+    return tmp_path_factory.mktemp("interop")

@@ -1,0 +1,66 @@
+"""rasterio reads every generated index right: nothing missing, nothing shifted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import rasterio
+from affine import Affine
+from rasterio.windows import Window
+
+from tests.support.mosaics import CASES, LIMIT, Built, Case, build, write_case
+from tests.support.scenes import seam_scenes
+from tests.support.truth import expected, verdict
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("mosaics")
+
+
+def made(case: Case, resampling: str, folder: Path) -> Built:
+    items = write_case(folder / case.name, case.scenes)
+    out = folder / f"{case}-{resampling}"
+    return build(case, items, out, resampling)
+
+
+@pytest.mark.parametrize("resampling", ["nearest", "bilinear", "cubic"])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_every_pixel(case: Case, resampling: str, folder: Path) -> None:
+    built = made(case, resampling, folder)
+    total = 0
+    with rasterio.open(built.index) as dataset:
+        for window in built.windows:
+            values = dataset.read(1, window=Window(*window))
+            want = expected(
+                case.scenes, case.crs, built.window_transform(window), (window[3], window[2])
+            )
+            found = verdict(values, values != 0, want, built.source_pixel)
+            total += found.pixels
+            assert found.missing == 0, (window, found)
+            assert found.spurious == 0, (window, found)
+            assert found.shift <= LIMIT[resampling], (window, found)
+    assert total > 50_000
+
+
+@pytest.fixture(scope="module")
+def large(folder: Path) -> Built:
+    """Scenes of 2048 pixels, so that a thirty-second of the mosaic still has pixels to check."""
+    scenes = tuple(seam_scenes(2048, 20.0, ("B04",), dates=1))
+    return made(Case("large", scenes, "EPSG:3035"), "bilinear", folder)
+
+
+@pytest.mark.parametrize("factor", [2, 4, 8, 16, 32])
+def test_overviews_do_not_shift(factor: int, large: Built) -> None:
+    height, width = large.shape
+    with rasterio.open(large.index) as dataset:
+        assert factor in dataset.overviews(1)
+        assert height % dataset.overviews(1)[-1] == width % dataset.overviews(1)[-1] == 0
+        values = dataset.read(1, out_shape=(height // factor, width // factor))
+    transform = large.transform @ Affine.scale(factor)
+    want = expected(large.case.scenes, large.crs, transform, values.shape)
+    found = verdict(values, values != 0, want, large.source_pixel)
+    assert found.missing == 0, found
+    assert abs(found.bias) <= 0.02, found
+    assert found.shift <= 0.35, found
