@@ -31,6 +31,11 @@ demo: $(VENV)/.core  ## scenes in two UTM zones, their mosaic, and demo/seam.png
 test: $(VENV)/.dev  ## the tests (ARGS= for pytest's own arguments)
 	$(PY) -m pytest -m "not interop and not bench" $(ARGS)
 
+.PHONY: bench-storage
+bench-storage: $(VENV)/.dev  ## the gate beside bare clients, at 30 ms
+	$(PY) -m pip install -q --disable-pip-version-check -e '.[bench]'
+	$(PY) -m pytest -q -s -m bench tests/benchmarks/bench_storage.py tests/storage/test_load.py $(ARGS)
+
 .PHONY: lint
 lint: $(VENV)/.dev  ## ruff, mypy and the import rules
 	$(VENV)/bin/ruff check .

@@ -6,11 +6,14 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-__all__ = ["__version__", "build", "info", "relocate"]
+from mosaic.version import __version__
+
+__all__ = ["Gate", "__version__", "build", "info", "relocate", "stats"]
 
 if TYPE_CHECKING:
     from mosaic.builder.report import Report
+    from mosaic.storage import Gate as Gate
+    from mosaic.storage import Stats
 
 
 def build(
@@ -89,3 +92,18 @@ def relocate(folder: str | os.PathLike[str], base: str | None = None) -> list[st
     from mosaic.builder.info import relocate as rewrite
 
     return rewrite(folder, base)
+
+
+def stats() -> Stats:
+    """What this process asked of storage so far, per origin; reads well in a notebook."""
+    from mosaic.storage import stats as told
+
+    return told()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Gate":  # imported when first used, so that `import mosaic` stays light
+        from mosaic.storage import Gate
+
+        return Gate
+    raise AttributeError(f"module 'mosaic' has no attribute {name!r}")

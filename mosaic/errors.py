@@ -10,7 +10,24 @@
     │   ├── NotACatalogError  the folder holds no mosaic
     │   └── CatalogExistsError  it holds one already, or files of somebody else
     ├── SourceMismatchError   an item and its file contradict each other
-    └── HeaderError           a raster's header can't be read
+    ├── HeaderError           a raster's header can't be read
+    └── StorageError          bytes can't be had; carries href, status, attempts, cause
+        ├── UnknownSchemeError    no transport for such an href (also a ValueError)
+        ├── UnreachableError      no such host, refused, or reset until patience ended
+        ├── DeadlineError         no answer in time (also a TimeoutError)
+        ├── AccessError           401 or 403, also after signing anew (also a PermissionError)
+        │   └── CredentialsError  credentials can't be found or refreshed
+        ├── MissingError          404 or 410 (also a FileNotFoundError)
+        ├── OutOfRangeError       416: the range begins behind the end
+        ├── ThrottledError        429 or 503 until patience ended
+        ├── ServerError           any other refusal of the server
+        ├── SourceChanged         the object changed while it was read
+        └── ProtocolError         the server breaks HTTP
+            ├── NoRangesError         no ranges, and too large to be read whole
+            ├── ContentRangeError     other bytes than those asked for
+            ├── ContentEncodingError  bytes that were encoded on the way
+            ├── BodyError             a body that is too short, or doesn't end
+            └── RedirectError         a loop, too many hops, or a target that can't be meant
 
 Every message names the item, the asset and the href as far as they are known, says
 what to do, and never shows a secret: hrefs pass through :func:`redact`.
@@ -20,6 +37,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
 
@@ -114,3 +132,118 @@ class HeaderError(MosaicError):
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         super().__init__(str(problem))
+
+
+class StorageError(MosaicError):
+    """Bytes that can't be had from storage."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        href: str = "",
+        status: int | None = None,
+        attempts: int = 0,
+        cause: str = "",
+        advice: str = "",
+    ) -> None:
+        self.what = what
+        self.href = redact(href)
+        self.status = status
+        self.attempts = attempts
+        self.cause = cause
+        self.advice = advice
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        known = [
+            f"status {self.status}" if self.status is not None else "",
+            f"{self.attempts} attempt{'s' if self.attempts > 1 else ''}" if self.attempts else "",
+            f"last cause: {self.cause}" if self.cause and self.cause != self.what else "",
+        ]
+        text = ", ".join(part for part in known if part)
+        line = f"{self.href}: {self.what}" if self.href else self.what
+        line = f"{line} ({text})" if text else line
+        return f"{line}; {self.advice}" if self.advice else line
+
+    def again(self) -> Self:
+        """An equal error: each of a thousand waiters raises its own, with its own traceback."""
+        return type(self)(
+            self.what,
+            href=self.href,
+            status=self.status,
+            attempts=self.attempts,
+            cause=self.cause,
+            advice=self.advice,
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_storage_error, (type(self), self.__dict__))
+
+
+def _storage_error(kind: type[StorageError], fields: dict[str, Any]) -> StorageError:
+    return kind(**fields)
+
+
+class UnknownSchemeError(StorageError, ValueError):
+    """An href that no transport can read."""
+
+
+class UnreachableError(StorageError):
+    """A host that doesn't exist, refuses, or resets connections until patience ended."""
+
+
+class DeadlineError(StorageError, TimeoutError):
+    """No answer in time."""
+
+
+class AccessError(StorageError, PermissionError):
+    """401 or 403, also after signing anew."""
+
+
+class CredentialsError(AccessError):
+    """Credentials that can't be found or refreshed."""
+
+
+class MissingError(StorageError, FileNotFoundError):
+    """404 or 410: there is no such object."""
+
+
+class OutOfRangeError(StorageError):
+    """416: the range begins behind the object's end."""
+
+
+class ThrottledError(StorageError):
+    """429 or 503 until patience ended."""
+
+
+class ServerError(StorageError):
+    """Any other refusal of the server."""
+
+
+class SourceChanged(StorageError):  # noqa: N818 - an event, and named so in the design
+    """The object changed while it was read: nothing of the old version is mixed with the new."""
+
+
+class ProtocolError(StorageError):
+    """The server breaks HTTP."""
+
+
+class NoRangesError(ProtocolError):
+    """The server knows no ranges, and the object is too large to be read whole."""
+
+
+class ContentRangeError(ProtocolError):
+    """Other bytes than those that were asked for."""
+
+
+class ContentEncodingError(ProtocolError):
+    """Bytes that were compressed on the way, whose offsets mean nothing."""
+
+
+class BodyError(ProtocolError):
+    """A body that ends too early, or doesn't end."""
+
+
+class RedirectError(ProtocolError):
+    """A redirect loop, too many hops, or a target that can't be meant."""

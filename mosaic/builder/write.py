@@ -14,7 +14,6 @@ import numpy.typing as npt
 import orjson
 import stac_geoparquet.arrow
 
-from mosaic import __version__
 from mosaic.builder.even import even
 from mosaic.builder.options import SLICES, Options
 from mosaic.builder.tiles import Frame
@@ -35,6 +34,7 @@ from mosaic.catalog.stac import PROJECTION, VERSION
 from mosaic.catalog.table import Table
 from mosaic.catalog.vrt import stack
 from mosaic.errors import CatalogError, UsageError
+from mosaic.version import __version__
 
 Json = dict[str, Any]
 

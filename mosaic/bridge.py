@@ -1,0 +1,133 @@
+"""The one background loop and the one CPU pool, rebuilt after a fork.
+
+Everything asynchronous runs on one loop in one thread, so that one limiter sees every request of
+the process, whichever thread, notebook or dask worker asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import threading
+import weakref
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
+
+from mosaic.errors import UsageError
+
+T = TypeVar("T")
+
+
+class Resident(Protocol):
+    """Something that lives on the loop."""
+
+    def after_fork(self) -> None:
+        """Forget what belongs to the parent: this is its child."""
+
+    def close(self) -> None:
+        """The interpreter ends."""
+
+
+class _Engine:
+    """The loop, its thread and the pool, of one process."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="mosaic-cpu")
+        self.thread = threading.Thread(target=self._run, name="mosaic-loop", daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+
+
+_lock = threading.Lock()
+_engine: _Engine | None = None
+_orphans: list[object] = []  # what a fork left behind: its destructors must not run in the child
+_residents: weakref.WeakSet[Resident] = weakref.WeakSet()
+
+
+def _get() -> _Engine:
+    global _engine
+    with _lock:
+        if _engine is None:
+            _engine = _Engine()
+        return _engine
+
+
+def loop() -> asyncio.AbstractEventLoop:
+    """The background loop, started when first asked for."""
+    engine = _engine
+    return (engine or _get()).loop
+
+
+def pool() -> ThreadPoolExecutor:
+    """The pool for work of the CPU and for files."""
+    engine = _engine
+    return (engine or _get()).pool
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on the background loop and wait for it, from any other thread.
+
+    Raises UsageError on the background loop itself, which would wait for itself. An interrupt
+    (Ctrl-C) cancels the work.
+    """
+    target = loop()
+    if _is_running(target):
+        work.close()
+        raise UsageError("a blocking read on mosaic's own loop: await the *_async verb instead")
+    future = asyncio.run_coroutine_threadsafe(work, target)
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
+async def hop(work: Coroutine[Any, Any, T]) -> T:
+    """Await a coroutine that must run on the background loop, from whichever loop."""
+    target = loop()
+    if _is_running(target):
+        return await work
+    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, target))
+
+
+def _is_running(target: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is target
+    except RuntimeError:
+        return False
+
+
+def settle(resident: Resident) -> None:
+    """Tell ``resident`` of forks and of the interpreter's end, as long as it lives."""
+    _residents.add(resident)
+
+
+def _rebuild() -> None:
+    global _engine, _lock
+    _lock = threading.Lock()
+    if _engine is not None:
+        _orphans.append(_engine)
+    _engine = None
+    for resident in list(_residents):
+        resident.after_fork()
+
+
+def _end() -> None:
+    for resident in list(_residents):
+        with contextlib.suppress(Exception):  # nobody is left to tell
+            resident.close()
+    engine = _engine
+    if engine is not None:
+        # what was asked of the loop lately, such as closing connections, is still done
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), engine.loop).result(1)
+
+
+os.register_at_fork(after_in_child=_rebuild)
+atexit.register(_end)

@@ -1,0 +1,25 @@
+"""The waist: every byte from storage bounded, cached, retried, counted."""
+
+from mosaic.settings import CacheSettings, Limits, Retry
+from mosaic.storage.answer import Meta
+from mosaic.storage.credentials import S3Signer
+from mosaic.storage.gate import Gate, default_gate, stats
+from mosaic.storage.headers import Header
+from mosaic.storage.metrics import OriginStats, Stats
+from mosaic.storage.sign import CallableSigner, Token
+
+__all__ = [
+    "CacheSettings",
+    "CallableSigner",
+    "Gate",
+    "Header",
+    "Limits",
+    "Meta",
+    "OriginStats",
+    "Retry",
+    "S3Signer",
+    "Stats",
+    "Token",
+    "default_gate",
+    "stats",
+]

@@ -1,0 +1,153 @@
+"""Compressed blocks and headers in memory: least recently used first out, weighed in bytes.
+
+What one request brought is kept as one chunk, and its ranges are views of it: no copies, and the
+bytes between two ranges are weighed too.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cachetools import LRUCache
+
+from mosaic.storage.answer import Meta
+from mosaic.storage.ranges import Span, cut
+
+_OVERHEAD = 512  # bytes of bookkeeping weighed for each chunk
+_OBJECTS = 200_000  # objects whose version is remembered, with or without blocks
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A range of one version of an object."""
+
+    data: memoryview
+    """The bytes: a view of what was fetched."""
+    meta: Meta
+    """The version they come from."""
+
+
+@dataclass(slots=True)
+class _Object:
+    meta: Meta
+    blocks: dict[Span, int] = field(default_factory=dict)
+    """Ranges at hand, and the chunk each lies in."""
+    head: int = -1
+    """The longest chunk that begins at the object's first byte."""
+
+
+@dataclass(slots=True)
+class _Chunk:
+    key: str
+    base: int
+    data: memoryview
+    spans: tuple[Span, ...]
+
+
+class _Chunks(LRUCache[int, _Chunk]):
+    """Chunks by weight; what falls out takes its ranges with it."""
+
+    def __init__(self, size: int, objects: LRUCache[str, _Object]) -> None:
+        super().__init__(size, getsizeof=lambda chunk: len(chunk.data) + _OVERHEAD)
+        self._objects = objects
+
+    def popitem(self) -> tuple[int, _Chunk]:
+        number, chunk = super().popitem()
+        entry = self._objects.get(chunk.key)
+        if entry is not None:
+            for span in chunk.spans:
+                if entry.blocks.get(span) == number:
+                    del entry.blocks[span]
+            if entry.head == number:
+                entry.head = -1
+        return number, chunk
+
+
+class MemoryCache:
+    """Blocks and versions in memory, for all threads."""
+
+    def __init__(self, size: int) -> None:
+        self._lock = threading.Lock()
+        self._objects: LRUCache[str, _Object] = LRUCache(_OBJECTS)
+        self._chunks = _Chunks(size, self._objects)
+        self._next = 0
+        self.hits: dict[str, int] = {}
+
+    @property
+    def size(self) -> int:
+        """Bytes held."""
+        return int(self._chunks.currsize)
+
+    def meta(self, key: str) -> Meta | None:
+        """The version of an object that its blocks come from, if known."""
+        with self._lock:
+            entry = self._objects.get(key)
+            return entry.meta if entry else None
+
+    def get(self, key: str, span: Span, origin: str = "") -> Block | None:
+        """A range, if at hand: as it was fetched, or a part of the object's beginning."""
+        with self._lock:
+            entry = self._objects.get(key)
+            if entry is None:
+                return None
+            number = entry.blocks.get(span, -1)
+            if number < 0:
+                number = entry.head
+                if number < 0 or not self._covers(entry, number, span):
+                    return None
+            chunk = self._chunks[number]
+            if origin:
+                self.hits[origin] = self.hits.get(origin, 0) + 1
+            return Block(cut(chunk.data, chunk.base, span), entry.meta)
+
+    def count(self, origin: str, hits: int) -> None:
+        """Note hits for the metrics."""
+        with self._lock:
+            self.hits[origin] = self.hits.get(origin, 0) + hits
+
+    def _covers(self, entry: _Object, number: int, span: Span) -> bool:
+        held = len(self._chunks[number].data)
+        return span.stop <= held or (held == entry.meta.size and span.start < held)
+
+    def learn(self, key: str, meta: Meta) -> bool:
+        """Remember an object's version; False, and everything of it dropped, if it changed."""
+        with self._lock:
+            entry = self._objects.get(key)
+            if entry is None:
+                self._objects[key] = _Object(meta)
+                return True
+            if entry.meta.conflicts(meta):
+                self._drop(key)
+                return False
+            entry.meta = entry.meta.filled(meta)
+            return True
+
+    def put(self, key: str, base: int, data: memoryview, spans: Sequence[Span], meta: Meta) -> None:
+        """Keep what one request brought, unless it is of another version or larger than all."""
+        with self._lock:
+            entry = self._objects.get(key)
+            if entry is None or entry.meta.conflicts(meta):
+                return
+            if len(data) + _OVERHEAD > self._chunks.maxsize:
+                return
+            number = self._next
+            self._next += 1
+            self._chunks[number] = _Chunk(key, base, data, tuple(spans))
+            for span in spans:
+                entry.blocks[span] = number
+            head = self._chunks.get(entry.head) if entry.head >= 0 else None
+            if base == 0 and (head is None or len(head.data) <= len(data)):
+                entry.head = number
+
+    def drop(self, key: str) -> None:
+        """Forget an object."""
+        with self._lock:
+            self._drop(key)
+
+    def _drop(self, key: str) -> None:
+        entry = self._objects.pop(key, None)
+        if entry is not None:
+            for number in {*entry.blocks.values(), entry.head}:
+                self._chunks.pop(number, None)

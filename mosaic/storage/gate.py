@@ -1,0 +1,347 @@
+"""The gate: every byte from storage passes here, for whichever reader.
+
+metrics → block cache → single-flight → coalesce → retry → limiter of the origin → transport.
+A hit takes no permit, each attempt takes its own, and a retry sleeps without one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mosaic import bridge
+from mosaic.settings import CacheSettings, Limits, Retry, limits_of, shared_limits_path
+from mosaic.storage.address import Address, address
+from mosaic.storage.answer import Meta
+from mosaic.storage.cache import Block, MemoryCache
+from mosaic.storage.core import Core
+from mosaic.storage.disk import DiskCache
+from mosaic.storage.fetch import Fetcher
+from mosaic.storage.limiter import Limiter
+from mosaic.storage.metrics import Stats, copied
+from mosaic.storage.origin import Governor, Origin
+from mosaic.storage.ranges import Span, make_span, make_spans
+from mosaic.storage.retry import Budget
+from mosaic.storage.shared import SharedLimiter
+from mosaic.storage.signers import SignChoice, Signers, places_from_env
+from mosaic.storage.transport import FileTransport, HTTPTransport, MemoryTransport, Transport
+from mosaic.version import __version__
+
+if TYPE_CHECKING:
+    from mosaic.storage.headers import Header
+
+_ADDRESSES = 100_000  # hrefs whose address is remembered
+
+
+@dataclass(slots=True)
+class _Inner:
+    """What a gate is made of, in one process."""
+
+    pid: int
+    memory: MemoryCache
+    disk: DiskCache | None
+    transports: dict[str, Transport]
+    core: Core
+    fetcher: Fetcher
+    origins: dict[str, Origin] = field(default_factory=dict)
+    addresses: dict[str, Address] = field(default_factory=dict)
+
+
+class Gate:
+    """Governed access to storage, for all threads and loops of a process.
+
+    ``limits`` are those of every origin, or by host pattern; by default the provider's presets.
+    ``sign`` is a function, a signer or a provider's name for every object, or a mapping of host
+    patterns to those; by default credentials are found where the providers' own tools look.
+    ``shared_limits`` is a folder by which processes of one machine share one budget.
+    """
+
+    def __init__(
+        self,
+        limits: Limits | Mapping[str, Limits] | None = None,
+        cache: CacheSettings | None = None,
+        retry: Retry | None = None,
+        *,
+        sign: SignChoice = None,
+        shared_limits: str | os.PathLike[str] | None = None,
+        transports: Mapping[str, Transport] | None = None,
+    ) -> None:
+        self._limits = limits
+        self._cache = cache or CacheSettings.from_env()
+        self._retry = retry or Retry.from_env()
+        self._sign = sign
+        self._shared = shared_limits if shared_limits is not None else shared_limits_path()
+        self._given = dict(transports or {})
+        self._places = places_from_env()
+        self._lock = threading.Lock()
+        self._inner: _Inner | None = None
+        bridge.settle(self)
+
+    def __repr__(self) -> str:
+        return f"Gate({len(self._inner.origins) if self._inner else 0} origins)"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # for workers of other processes: the settings travel, not what was read
+        if self is _default:
+            return default_gate, ()
+        given = (self._limits, self._cache, self._retry, self._sign, self._shared)
+        return _again, given
+
+    def __del__(self) -> None:
+        inner = self.__dict__.get("_inner")
+        if inner is not None and inner.pid == os.getpid():
+            with contextlib.suppress(RuntimeError):  # the loop is gone already
+                asyncio.run_coroutine_threadsafe(_closed(inner), bridge.loop())
+
+    async def get_range_async(
+        self,
+        href: str,
+        *,
+        start: int,
+        end: int | None = None,
+        length: int | None = None,
+        expect: Meta | None = None,
+    ) -> memoryview:
+        """The bytes from ``start`` to ``end`` (exclusive), or ``length`` bytes from ``start``.
+
+        Fewer where the object ends earlier. ``expect`` is the version they must be of, as
+        :meth:`meta` told. Raises UsageError, StorageError.
+        """
+        spans = [make_span(start, end, length)]
+        return (await self._get(href, spans, expect))[0].data
+
+    async def get_ranges_async(
+        self,
+        href: str,
+        *,
+        starts: Sequence[int],
+        ends: Sequence[int] | None = None,
+        lengths: Sequence[int] | None = None,
+        expect: Meta | None = None,
+    ) -> list[memoryview]:
+        """Many ranges of one object, all of one version; see :meth:`get_range_async`."""
+        blocks = await self._get(href, make_spans(starts, ends, lengths), expect)
+        return [block.data for block in blocks]
+
+    def get_range(
+        self,
+        href: str,
+        *,
+        start: int,
+        end: int | None = None,
+        length: int | None = None,
+        expect: Meta | None = None,
+    ) -> memoryview:
+        """:meth:`get_range_async` for threads: memory first, then a hop to the loop."""
+        spans = [make_span(start, end, length)]
+        return self._get_sync(href, spans, expect)[0].data
+
+    def get_ranges(
+        self,
+        href: str,
+        *,
+        starts: Sequence[int],
+        ends: Sequence[int] | None = None,
+        lengths: Sequence[int] | None = None,
+        expect: Meta | None = None,
+    ) -> list[memoryview]:
+        """:meth:`get_ranges_async` for threads: memory first, then a hop to the loop."""
+        blocks = self._get_sync(href, make_spans(starts, ends, lengths), expect)
+        return [block.data for block in blocks]
+
+    def meta(self, href: str) -> Meta | None:
+        """The version of an object that was last read, without asking anybody."""
+        inner = self._ready()
+        return inner.memory.meta(self._address(inner, href).key)
+
+    def preload(self, headers: Iterable[Header]) -> None:
+        """Put headers that were kept with a catalog into memory: reads then begin at the blocks.
+
+        A block of another version than its header's is SourceChanged.
+        """
+        inner = self._ready()
+        for header in headers:
+            key = self._address(inner, header.href).key
+            inner.memory.learn(key, header.meta)
+            data = memoryview(header.data)
+            inner.memory.put(key, 0, data, [Span(0, len(data))], header.meta)
+
+    def stats(self) -> Stats:
+        """What was asked of every origin so far."""
+        inner = self._inner
+        if inner is None:
+            return Stats()
+        rows = []
+        for origin in list(inner.origins.values()):
+            origin.counts.hits = inner.memory.hits.get(origin.name, 0)
+            rows.append(copied(origin.name, origin.provider, origin.counts))
+        rows.sort(key=lambda row: -row.requests - row.hits)
+        disk = inner.disk.size if inner.disk else 0
+        return Stats(tuple(rows), inner.memory.size, disk)
+
+    def flush(self) -> None:
+        """Wait until everything that was read is on disk."""
+        inner = self._inner
+        if inner is not None:
+            bridge.run(inner.core.settle())
+
+    def close(self) -> None:
+        """Give up what is being fetched and drop every connection; the gate can be used again."""
+        inner, self._inner = self._inner, None
+        if inner is not None:
+            bridge.run(_closed(inner))
+
+    def after_fork(self) -> None:
+        """A child begins anew: it has neither the loop nor the connections of its parent."""
+        self._lock = threading.Lock()
+        inner, self._inner = self._inner, None
+        if inner is not None:
+            for origin in inner.origins.values():
+                if isinstance(origin.governor, SharedLimiter):
+                    origin.governor.abandon()
+            _orphans.append(inner)
+
+    async def _get(self, href: str, spans: list[Span], expect: Meta | None) -> list[Block]:
+        inner = self._ready()
+        place = self._address(inner, href)
+        hit = _at_hand(inner, place, spans, expect)
+        if hit is not None or not spans:
+            return hit or []
+        return await bridge.hop(inner.core.get(place, spans, expect))
+
+    def _get_sync(self, href: str, spans: list[Span], expect: Meta | None) -> list[Block]:
+        inner = self._ready()
+        place = self._address(inner, href)
+        hit = _at_hand(inner, place, spans, expect)
+        if hit is not None or not spans:
+            return hit or []
+        return bridge.run(inner.core.get(place, spans, expect))
+
+    def _address(self, inner: _Inner, href: str) -> Address:
+        place = inner.addresses.get(href)
+        if place is None:
+            place = address(os.fspath(href), self._places)
+            if len(inner.addresses) >= _ADDRESSES:
+                inner.addresses.clear()
+            inner.addresses[href] = place
+        return place
+
+    def _ready(self) -> _Inner:
+        inner = self._inner
+        if inner is None:
+            with self._lock:
+                inner = self._inner
+                if inner is None:
+                    inner = self._inner = self._build()
+        return inner
+
+    def _build(self) -> _Inner:
+        origins: dict[str, Origin] = {}
+        transports: dict[str, Transport] = {
+            "http": HTTPTransport(self._retry, f"mosaic/{__version__}"),
+            "file": FileTransport(bridge.pool()),
+            "memory": MemoryTransport(),
+            **self._given,
+        }
+        memory = MemoryCache(self._cache.memory)
+        folder = self._cache.disk
+        disk = DiskCache(folder, self._cache.disk_size) if folder else None
+        origin_of = _origins(origins, self._limits, self._retry, self._shared)
+        fetcher = Fetcher(
+            self._retry, transports, origin_of, random.Random(), time.time, self._cache.whole
+        )
+        signers = Signers(self._sign)
+        core = Core(
+            self._cache,
+            fetcher,
+            origin_of,
+            signers.of,
+            memory,
+            disk,
+            bridge.pool(),
+            time.time,
+        )
+        return _Inner(os.getpid(), memory, disk, transports, core, fetcher, origins)
+
+
+def _origins(
+    origins: dict[str, Origin],
+    limits: Limits | Mapping[str, Limits] | None,
+    retry: Retry,
+    shared: str | os.PathLike[str] | None,
+) -> Callable[[Address], Origin]:
+    def origin_of(place: Address) -> Origin:
+        origin = origins.get(place.origin)
+        if origin is None:
+            own = limits_of(place.host, limits)
+            remote = place.service not in ("file", "memory")
+            governor: Governor
+            if shared is not None and remote:
+                governor = SharedLimiter(own, os.fspath(shared), place.origin)
+            else:
+                governor = Limiter(own)
+            origin = Origin(place.origin, place.provider, governor, Budget(retry.budget))
+            origins[place.origin] = origin
+        return origin
+
+    return origin_of
+
+
+def _at_hand(
+    inner: _Inner, place: Address, spans: list[Span], expect: Meta | None
+) -> list[Block] | None:
+    blocks = []
+    for span in spans:
+        block = inner.memory.get(place.key, span)
+        if block is None or not len(block.data) or (expect and expect.conflicts(block.meta)):
+            return None
+        blocks.append(block)
+    if any(block.meta is not blocks[0].meta for block in blocks):
+        return None
+    inner.memory.count(place.origin, len(blocks))
+    return blocks
+
+
+async def _closed(inner: _Inner) -> None:
+    await inner.core.cancel()
+    for transport in inner.transports.values():
+        await transport.close()
+    for origin in inner.origins.values():
+        if isinstance(origin.governor, SharedLimiter):
+            origin.governor.abandon()
+
+
+_orphans: list[object] = []  # a parent's connections: a child must not run their destructors
+_default: Gate | None = None
+_default_lock = threading.Lock()
+
+
+def _again(
+    limits: Limits | Mapping[str, Limits] | None,
+    cache: CacheSettings,
+    retry: Retry,
+    sign: SignChoice,
+    shared: str | os.PathLike[str] | None,
+) -> Gate:
+    return Gate(limits, cache, retry, sign=sign, shared_limits=shared)
+
+
+def default_gate() -> Gate:
+    """The gate of this process, made with its settings when first asked for."""
+    global _default
+    with _default_lock:
+        if _default is None:
+            _default = Gate()
+        return _default
+
+
+def stats() -> Stats:
+    """What this process asked of storage so far, per origin; reads well in a notebook."""
+    return default_gate().stats()
