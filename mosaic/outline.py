@@ -135,6 +135,18 @@ def lonlat_union(bounds: Floats) -> Bounds:
     return (degrees[0], south, degrees[1], north)
 
 
+def meets(bounds: Floats, box: Bounds) -> Bools:
+    """(n,) whether boxes in degrees touch another; all may cross 180 degrees."""
+    width = np.mod(bounds[:, 2] - bounds[:, 0], 360.0)
+    width[(width == 0) & (bounds[:, 2] != bounds[:, 0])] = 360.0
+    other = (box[2] - box[0]) % 360.0 or (360.0 if box[2] != box[0] else 0.0)
+    with np.errstate(invalid="ignore"):
+        east = np.mod(box[0] - bounds[:, 0], 360.0) <= width
+        west = np.mod(bounds[:, 0] - box[0], 360.0) <= other
+        across: Bools = (east | west) & (bounds[:, 1] <= box[3]) & (bounds[:, 3] >= box[1])
+    return across
+
+
 def grown(geometry: Geometries, pixel: Floats, by: float, target: str) -> Geometries:
     """Polygons simplified within 0.3 pixel, then grown by ``by`` pixels with sharp corners.
 

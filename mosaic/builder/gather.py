@@ -47,6 +47,8 @@ class Gathered:
     """Files opened."""
     available: dict[str, None] = field(default_factory=dict)
     """Names of assets and bands seen."""
+    undated: int = 0
+    """Rasters dated by their file's time."""
     given: int = 0
     """Items seen."""
 
@@ -77,6 +79,11 @@ def gather(
         for one in pending:
             _add(one, headers, known, options, result, keep)
         progress(result.given)
+    if result.undated:
+        result.notes.append(
+            f"{result.undated} of {result.given} items tell no date in tags or name: "
+            "their files' times are used"
+        )
     if doubles:
         shown = ", ".join(doubles[:3]) + (", …" if len(doubles) > 3 else "")
         result.notes.append(f"{len(doubles)} items were given twice, the first is kept: {shown}")
@@ -176,7 +183,8 @@ def _chosen(item: Json, base: str, options: Options, result: Gathered) -> _Pendi
             if options.bands
             else "has no asset that holds pixels"
         )
-        result.bad.append(Problem("no-asset", what, "choose others with --bands", name))
+        advice = "choose others with --bands" if options.bands else "name one with --bands"
+        result.bad.append(Problem("no-asset", what, advice, name))
         return None
     found_sources = list(sources(item, keys, base))
     for source in found_sources:
@@ -249,7 +257,8 @@ def _add(
             what = f"can't be written ({error})"
             result.bad.append(Problem("item", what, "mend the item", item["id"]))
         else:
-            result.builder.add(item, whole)
+            result.undated += item["properties"].get("mosaic:datetime_from") == "file"
+        result.builder.add(item, whole)
 
 
 def _placed(item: Json, source: Source) -> Json:

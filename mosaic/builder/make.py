@@ -26,9 +26,9 @@ from mosaic.builder.trust import contradictions
 from mosaic.catalog.gti import Index, write_index
 from mosaic.catalog.layout import PREVIEW, index_name
 from mosaic.catalog.table import Assets, Bands, Table, drawing_order
-from mosaic.errors import InputError, NoItemsError, Problem
-from mosaic.grid import Floats, choose_crs, utm
-from mosaic.outline import lonlat_bounds, lonlat_union
+from mosaic.errors import InputError, NoItemsError, Problem, UsageError
+from mosaic.grid import Bounds, Floats, choose_crs, utm
+from mosaic.outline import lonlat_bounds, lonlat_union, meets
 
 Progress = Callable[[str, int], None]
 """Called with the step that is under way and how many items it has done."""
@@ -52,6 +52,9 @@ def make(
         _expect_items(table, gathered, options)
         table, chosen, notes = _agreed(table, gathered, options)
         lonlat = lonlat_bounds(table.grids)
+        if options.bbox is not None:
+            table = _within(table, lonlat, options.bbox)
+            lonlat = lonlat_bounds(table.grids)
         place = _framed(table, lonlat, options)
         lost = _lost(place, options)
         if len(lost):
@@ -67,8 +70,9 @@ def make(
         counts: list[tuple[str, int]] = []
         slices = write.time_slices(table, options.slices)
         slice_files: dict[str, list[str]] = {}
-        for asset, bands in chosen.items():
+        for asset in table.assets:
             progress(asset, 0)
+            bands = chosen[asset]
             index = Index(asset, place.grid, place.crs, bands, options.method(asset))
             written = tiles(table, index, place, z, target)
             if not written.tiles.location:
@@ -122,6 +126,8 @@ def make(
 
 def _expect_items(table: Table, gathered: Gathered, options: Options) -> None:
     if gathered.bad and not options.skip_bad:
+        if table.id:  # the list is to be whole: what would come to light next is said now
+            gathered.bad += contradictions(table, lonlat_bounds(table.grids)).values()
         raise _refusal(gathered, options)
     if not table.id:
         if gathered.bad:
@@ -168,6 +174,7 @@ def _agreed(
         raise _refusal(gathered, options)
     if not kept:
         raise NoItemsError(gathered.bad, "nothing is left to index")
+    _names_differ(list(kept))
     table = replace(table, assets=kept).compact()
     notes += [
         f"{name}: {len(assets.item)} of {len(table.id)} items have it"
@@ -175,6 +182,31 @@ def _agreed(
         if len(assets.item) < len(table.id)
     ]
     return table, chosen, notes
+
+
+def _names_differ(assets: list[str]) -> None:
+    """Raises UsageError when two assets would have one file name."""
+    taken: dict[str, str] = {}
+    for asset in assets:
+        other = taken.setdefault(index_name(asset).lower(), asset)
+        if other != asset:
+            raise UsageError(f"assets {other} and {asset} have one file name: choose with --bands")
+
+
+def _within(table: Table, lonlat: Floats, bbox: Bounds) -> Table:
+    """The table without what lies outside a box in degrees: it was not asked for."""
+    near = meets(lonlat, bbox)
+    if not near.any():
+        union = ", ".join(f"{value:.4g}" for value in lonlat_union(lonlat))
+        raise NoItemsError(
+            [Problem("outside", "no item lies inside --bbox")], f"the items lie at [{union}]"
+        )
+    kept = {
+        name: assets.take(np.flatnonzero(near[assets.grid]))
+        for name, assets in table.assets.items()
+        if near[assets.grid].any()
+    }
+    return replace(table, assets=kept).compact()
 
 
 def _lost(place: Frame, options: Options) -> npt.NDArray[np.int64]:

@@ -221,13 +221,13 @@ def collection(
         "proj:transform": list(frame.grid.affine)[:6],
     }
     assets: Json = {
-        "items": {
+        "geoparquet-items": {
             "href": f"./{ITEMS}",
             "type": PARQUET_MEDIA,
             "title": "Items (stac-geoparquet)",
             "roles": ["stac-items"],
         },
-        "preview": {
+        "mosaic-preview": {
             "href": f"./{PREVIEW}",
             "type": "image/png",
             "title": "Footprints by CRS",
@@ -276,7 +276,7 @@ def collection(
             {"rel": "parent", "href": f"./{CATALOG}", "type": "application/json"},
         ],
         "assets": assets,
-        "summaries": {"proj:code": sorted(crs for crs in table.grids.crs if len(crs) < 32)},
+        "summaries": {"proj:code": sorted(crs for crs, _ in source_crs(table) if len(crs) < 32)},
         MARK: {"crs": frame.crs, "shape": [height, width], "transform": where["proj:transform"]},
         "mosaic:assets": list(indexes),
         "mosaic:items": len(table.id),
@@ -293,7 +293,11 @@ def source_crs(table: Table) -> list[list[Any]]:
         for item, grid in zip(assets.item.tolist(), assets.grid.tolist(), strict=True):
             first.setdefault(item, int(table.grids.crs_index[grid]))
     counts = np.bincount(list(first.values()), minlength=len(table.grids.crs))
-    return [[table.grids.crs[i], int(counts[i])] for i in np.argsort(-counts, kind="stable")]
+    return [
+        [table.grids.crs[i], int(counts[i])]
+        for i in np.argsort(-counts, kind="stable")
+        if counts[i]
+    ]
 
 
 def write_stac(folder: Path, document: Json) -> None:

@@ -198,10 +198,10 @@ def test_a_file_reached_twice_counts_once(small: Path, tmp_path: Path) -> None:
     tif = small.parent / "S2_32_0_0" / "B04.tif"
     report = mosaic.build([tif, str(tif), tif.parent, f"{tif.parent}/*.tif"], tmp_path / "m")
     assert report.items == 1
-    assert report.notes == ()
+    assert not [note for note in report.notes if "twice" in note]
     report = mosaic.build([small, small, f"{small.parent}/*.json"], tmp_path / "n")
     assert report.items == 4
-    assert report.notes == ()
+    assert not [note for note in report.notes if "twice" in note]
 
 
 @pytest.mark.parametrize("kind", ["paths", "lines", "document", "list"])

@@ -319,3 +319,14 @@ def test_no_secret_is_written(tmp_path: Path, capfd: pytest.CaptureFixture[str])
     assert [text for text in strings(rows) if "SECRET" in text] == []
     assert all(text.startswith("/vsicurl?") for text in rows["location"])
     assert "SECRET" not in str(report.as_dict()) + "".join(capfd.readouterr())
+
+
+def test_a_bbox_leaves_out_what_lies_outside(seam: Path, tmp_path: Path) -> None:
+    everything = mosaic.build(seam, tmp_path / "all")
+    part = mosaic.build(seam, tmp_path / "part", bbox=(11.8, 47.53, 11.9, 47.56))
+    assert everything.items == 8
+    assert part.items == 2
+    assert set(part.source_crs) == {("EPSG:32632", 2)}
+    assert part.shape[0] < everything.shape[0]
+    ids = pq.read_table(tmp_path / "part" / "items.parquet")["id"].to_pylist()
+    assert sorted(ids) == ["S2_32_0_0", "S2_32_0_1"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import rasterio
 from affine import Affine
@@ -64,3 +65,17 @@ def test_overviews_do_not_shift(factor: int, large: Built) -> None:
     assert found.missing == 0, found
     assert abs(found.bias) <= 0.02, found
     assert found.shift <= 0.35, found
+
+
+def test_rioxarray_reads_the_same(folder: Path) -> None:
+    rioxarray = pytest.importorskip("rioxarray")
+    built = made(CASES[0], "bilinear", folder)
+    with rasterio.open(built.index) as dataset:
+        values = dataset.read(1)
+    with rioxarray.open_rasterio(built.index, masked=True) as array:
+        assert array.rio.crs == built.crs
+        assert array.rio.transform() == built.transform
+        assert array.long_name == "B04"
+        found = array[0].fillna(0).astype("uint16").to_numpy()
+    np.testing.assert_array_equal(found, values)
+    assert np.count_nonzero(values) > 0
