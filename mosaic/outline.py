@@ -274,10 +274,15 @@ def _pieces(grid: Grids, name: str, target: str) -> list[shapely.Polygon]:
     if not _comes_back(name, LONLAT, x, y, px, py, grid.pixel).all():
         return _from_lattice(grid, name, target)
     lon, lat = _longitudes(name, x, y)[0], np.append(py[0], py[0, 0])
-    if abs(lon[-1] - lon[0]) > 180.0:
+    round_pole = abs(lon[-1] - lon[0]) > 180.0
+    if round_pole:
         pole = 90.0 if lat.mean() > 0 else -90.0
         lon, lat = np.append(lon, [lon[-1], lon[0]]), np.append(lat, [pole, pole])
-    return _cut(shapely.make_valid(shapely.Polygon(np.column_stack([lon, lat]))), target)
+    pieces = _cut(shapely.make_valid(shapely.Polygon(np.column_stack([lon, lat]))), target)
+    if not round_pole:
+        return pieces
+    merged = shapely.union_all(pieces)
+    return [part for part in shapely.get_parts(merged) if part.geom_type == "Polygon"]
 
 
 def _cut(lonlat: shapely.Geometry, target: str) -> list[shapely.Polygon]:
@@ -297,8 +302,7 @@ def _cut(lonlat: shapely.Geometry, target: str) -> list[shapely.Polygon]:
                 home = (middle + 180.0) % 360.0 - 180.0
                 shifted = shapely.transform(part, lambda c, m=middle, h=home: c - [m - h, 0.0])
                 pieces.append(_on_map(shifted, home, target, whole))
-    merged = shapely.union_all(pieces)
-    return [part for part in shapely.get_parts(merged) if part.geom_type == "Polygon"]
+    return pieces
 
 
 def _on_map(part: shapely.Polygon, middle: float, target: str, whole: Bounds) -> shapely.Polygon:

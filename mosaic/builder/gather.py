@@ -19,7 +19,7 @@ from mosaic.builder.trust import disagreements
 from mosaic.catalog.facts import asset_for, data_assets, sources
 from mosaic.catalog.headers import Header, read_headers
 from mosaic.catalog.href import location, resolve
-from mosaic.catalog.source import Band, Source
+from mosaic.catalog.source import Band, Source, holds
 from mosaic.catalog.stac import upgrade
 from mosaic.catalog.table import Builder, utc
 from mosaic.errors import HeaderError, Problem, UsageError
@@ -330,6 +330,9 @@ def _with_nodata(source: Source, options: Options) -> Source:
     if bands is None:
         return source
     if options.nodata is not None and any(band.nodata is None for band in bands):
+        if not all(holds(band.dtype, options.nodata) for band in bands):
+            kind = f"{bands[0].dtype} pixels of {source.asset}"
+            raise UsageError(f"--nodata {options.nodata:g}: {kind} can't hold it")
         data = tuple(
             band
             if band.nodata is not None or band.color == "Alpha"

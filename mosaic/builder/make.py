@@ -66,6 +66,9 @@ def make(
         if unsorted:
             counted = f"{unsorted} of {len(table.id)} items"
             notes.append(f"{counted} have no {options.sort}: they lie below")
+        timeless = sum(not when for when in table.datetime)
+        if timeless and options.slices != "none":
+            notes.append(f"{timeless} of {len(table.id)} items have no time: they are in no slice")
         indexes: dict[str, Index] = {}
         counts: list[tuple[str, int]] = []
         slices = write.time_slices(table, options.slices)

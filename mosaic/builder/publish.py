@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mosaic.catalog.layout import is_mosaic, read_collection
@@ -46,7 +46,7 @@ def building(target: Path, overwrite: bool) -> Iterator[Path]:
     handle = os.open(folder, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)  # tells a build that lives from what a kill left behind
     try:
-        folder.chmod(0o755)
+        folder.chmod(target.stat().st_mode if target.exists() else 0o755)
         (folder / _MARK).touch()
         yield folder
         (folder / _MARK).unlink()
@@ -151,9 +151,9 @@ def carry(source: Path, destination: Path) -> None:
     for path in foreign(source):
         old, new = source / path, destination / path
         if old.is_dir() and not old.is_symlink():
-            new.mkdir(parents=True, exist_ok=True)
+            _folder(source, destination, path)
         elif not os.path.lexists(new):
-            new.parent.mkdir(parents=True, exist_ok=True)
+            _folder(source, destination, path.parent)
             os.link(old, new, follow_symlinks=False)
         elif str(path) in own or new.is_dir() != old.is_dir():
             raise CatalogExistsError(
@@ -161,6 +161,18 @@ def carry(source: Path, destination: Path) -> None:
             )
         elif not os.path.samestat(old.lstat(), new.lstat()):
             _replace(old, new)
+
+
+def _folder(source: Path, destination: Path, path: Path) -> None:
+    """A folder like the one it stands for: mode, owner and times too."""
+    if path == Path() or (destination / path).is_dir():
+        return
+    _folder(source, destination, path.parent)
+    (destination / path).mkdir(mode=0o700)
+    found = (source / path).stat()
+    with suppress(PermissionError):  # another's folder in ours: only root may give it back
+        os.chown(destination / path, found.st_uid, found.st_gid)
+    shutil.copystat(source / path, destination / path)
 
 
 def _replace(old: Path, new: Path) -> None:

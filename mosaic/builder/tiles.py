@@ -21,6 +21,7 @@ from mosaic.catalog.table import Assets, Bands, Table
 from mosaic.catalog.vrt import Tile, masked, warped, with_mask
 from mosaic.errors import Problem
 from mosaic.grid import (
+    LONLAT,
     Bounds,
     Floats,
     Grids,
@@ -279,12 +280,16 @@ def tiles(
             locations.append(location(kept))
             continue
         inside = kept.startswith("./")
-        name = f"{VRT}/{safe(index.asset)}/{safe(table.id[assets.item[r]])}_{n}.vrt"
+        # ids may differ in what a file name can't hold: the item's number tells them apart
+        number = int(table.line[assets.item[r]])
+        name = f"{VRT}/{safe(index.asset)}/{safe(table.id[assets.item[r]])}_{number}_{n}.vrt"
         tile = _tile(table, index, assets, r, kept)
         if bool(plain[len(locations)]):
             text = masked(tile)
         else:
-            shape, affine = _piece_grid(frame, shapely.bounds(frame.outlines.geometry[p]))
+            bounds = shapely.bounds(frame.outlines.geometry[p])
+            shape, affine = _piece_grid(frame, bounds)
+            tile = _turned(tile, frame.crs, bounds)
             text = warped(tile, frame.crs, shape, affine, index.resampling)
             if outer:
                 inner = name.replace(".vrt", "_alpha.vrt")
@@ -345,6 +350,19 @@ def _tile(table: Table, index: Index, assets: Assets, row: int, kept: str) -> Ti
         transform=tuple(float(value) for value in table.grids.transform[grid]),
         bands=own,
     )
+
+
+def _turned(tile: Tile, crs: str, bounds: Floats) -> Tile:
+    """A tile in degrees, turned by 360 to where a piece of it lies: its own may run to 360."""
+    whole = world(crs)
+    if whole is None or not is_geographic(tile.crs):
+        return tile
+    middle = np.array([(bounds[0] + bounds[2]) / 2]), np.array([(bounds[1] + bounds[3]) / 2])
+    lon = float(project(crs, LONLAT, *middle)[0][0])
+    a, b, c, d, e, f = tile.transform
+    height, width = tile.shape
+    turns = round((lon - (c + a * width / 2 + b * height / 2)) / 360.0)
+    return replace(tile, transform=(a, b, c + 360.0 * turns, d, e, f))
 
 
 def _piece_grid(frame: Frame, bounds: Floats) -> tuple[tuple[int, int], Affine]:

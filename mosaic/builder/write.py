@@ -81,7 +81,7 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 def _unsigned(value: Any) -> Any:
     """A JSON value in which no URL carries a secret."""
     if isinstance(value, str):
-        return unsigned(value) if _URL.fullmatch(value) else value
+        return _URL.sub(lambda found: unsigned(found[0]), value) if "://" in value else value
     if isinstance(value, dict):
         return {key: _unsigned(inner) for key, inner in value.items()}
     if isinstance(value, list):

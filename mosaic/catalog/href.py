@@ -52,10 +52,14 @@ def resolve(href: str, base: str) -> str:
     """An absolute, unsigned href: URLs as they are, paths against the folder or URL ``base``."""
     if href.startswith("file://"):
         return unquote(urlsplit(href).path)
-    if "://" in href:
-        return unsigned(href)
+    if href.startswith("/vsicurl/"):
+        return resolve(href.removeprefix("/vsicurl/"), base)
+    if href.startswith("/vsicurl?"):  # what GDAL would sign, or be told, is told anew
+        return resolve(dict(parse_qsl(href.partition("?")[2])).get("url", ""), base)
     if href.startswith("/vsi"):
         return href
+    if "://" in href:
+        return unsigned(href)
     if "://" in base:
         return unsigned(urljoin(base if base.endswith("/") else base + "/", href))
     if "\\" in href and not (Path(base) / href).exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 GDAL_TYPES = {
@@ -28,6 +29,21 @@ COLORS = {"red": "Red", "green": "Green", "blue": "Blue", "alpha": "Alpha"}
 """Common names that are colour interpretations of GDAL too."""
 
 
+_INTEGER = re.compile(r"(u?)int(\d+)$")
+
+
+def holds(dtype: str, value: float) -> bool:
+    """Whether pixels of a data type can have a value."""
+    match = _INTEGER.match(dtype)
+    if not match:
+        return True
+    if not math.isfinite(value) or not float(value).is_integer():
+        return False
+    bits = int(match[2])
+    low, high = (0, 2**bits) if match[1] else (-(2 ** (bits - 1)), 2 ** (bits - 1))
+    return bool(low <= value < high)
+
+
 @dataclass(frozen=True, slots=True)
 class Band:
     """One band of an asset."""
@@ -46,6 +62,11 @@ class Band:
     """Unit of the physical values, or empty."""
     color: str = ""
     """GDAL's colour interpretation (Red, Green, Blue, Alpha, Palette), or empty."""
+
+    def __post_init__(self) -> None:
+        """Drops a nodata value that the data type can't hold: no pixel can have it."""
+        if self.nodata is not None and not holds(self.dtype, self.nodata):
+            object.__setattr__(self, "nodata", None)
 
     def same_nodata(self, other: Band) -> bool:
         """Whether both declare the same nodata value; NaN equals NaN."""

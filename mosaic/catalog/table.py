@@ -218,12 +218,22 @@ class Builder:
         )
 
 
+def _number(value: Any) -> float | None:
+    try:
+        return float(value) if isinstance(value, int | float | str) else None
+    except ValueError:
+        return None
+
+
 def drawing_order(values: list[Any], ids: list[str], ascending: bool) -> npt.NDArray[np.int64]:
     """(n,) z of each item: the first by ``values`` lies on top, and has the highest z.
 
     Numbers sort as numbers, all else as text; ties go by id, items without a value lie below.
     """
-    numeric = all(isinstance(value, int | float) for value in values if value is not None)
+    numbers = [_number(value) for value in values]
+    numeric = all(n is not None for n, v in zip(numbers, values, strict=True) if v is not None)
+    if numeric:  # also those that are written as texts
+        values = list(numbers)
 
     def key(row: int) -> tuple[Any, ...]:
         value = values[row]

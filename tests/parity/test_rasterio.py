@@ -69,7 +69,7 @@ def test_overviews_do_not_shift(factor: int, large: Built) -> None:
 
 def test_rioxarray_reads_the_same(folder: Path) -> None:
     rioxarray = pytest.importorskip("rioxarray")
-    built = made(CASES[0], "bilinear", folder)
+    built = made(CASES[0], "bilinear", folder / "rioxarray")
     with rasterio.open(built.index) as dataset:
         values = dataset.read(1)
     with rioxarray.open_rasterio(built.index, masked=True) as array:
