@@ -5,6 +5,7 @@ Items are rows, never objects, so that millions fit; equal grids and equal bands
 
 from __future__ import annotations
 
+import math
 from array import array
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -220,9 +221,10 @@ class Builder:
 
 def _number(value: Any) -> float | None:
     try:
-        return float(value) if isinstance(value, int | float | str) else None
-    except ValueError:
+        number = float(value) if isinstance(value, int | float | str) else math.nan
+    except (ValueError, OverflowError):
         return None
+    return number if math.isfinite(number) else None
 
 
 def drawing_order(values: list[Any], ids: list[str], ascending: bool) -> npt.NDArray[np.int64]:

@@ -84,14 +84,18 @@ def test_drawing_order(values: list[Any], ascending: bool, chance: random.Random
     rows = np.argsort(-z).tolist()  # from the top
     known = [row for row in rows if values[row] is not None]
     assert rows[: len(known)] == known  # what has no value lies below
-    numeric = all(isinstance(value, int | float) for value in values if value is not None)
+    numbers = {
+        row: float(value)
+        for row, value in enumerate(values)
+        if isinstance(value, int | float) or (isinstance(value, str) and value.isdigit())
+    }
+    numeric = len(numbers) == len(known)  # numbers written as texts are numbers too
     for upper, lower in itertools.pairwise(rows):
         a, b = values[upper], values[lower]
         if b is None:
             assert a is not None or ids[upper] < ids[lower]
             continue
-        if not numeric:
-            a, b = str(a), str(b)
+        a, b = (numbers[upper], numbers[lower]) if numeric else (str(a), str(b))
         assert a == b or (a < b) == ascending
         assert a != b or ids[upper] < ids[lower]
     # whatever order the items come in
