@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 import mosaic
+from mosaic.catalog.source import label
 from mosaic.errors import InputError, MosaicError, Problem
 
 SHOWN = 20
@@ -247,21 +248,17 @@ def _print_json(value: Any) -> None:
     click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
 
 
-def _name(crs: str) -> str:
-    return crs if len(crs) < 32 else crs.split('"')[1]
-
-
 def _size(resolution: list[float]) -> str:
     x, y = resolution
     return f"{x:g}" if x == y else f"{x:g} x {y:g}"
 
 
 def _summary(report: dict[str, Any], verbose: bool) -> None:
-    zones = ", ".join(f"{count} in {_name(name)}" for name, count in _counts(report)[:6])
+    zones = ", ".join(f"{count} in {label(name)}" for name, count in _counts(report)[:6])
     height, width = report["shape"]
     lines = [
         f"items    {report['items']:,} ({zones})",
-        f"grid     {_name(report['crs'])}, {width} x {height} pixels of "
+        f"grid     {label(report['crs'])}, {width} x {height} pixels of "
         f"{_size(report['resolution'])}",
     ]
     first, last = report["interval"]
@@ -291,7 +288,7 @@ def _counts(report: dict[str, Any]) -> list[tuple[str, int]]:
 
 
 def _describe(found: dict[str, Any]) -> None:
-    zones = ", ".join(f"{count} in {_name(name)}" for name, count in _counts(found))
+    zones = ", ".join(f"{count} in {label(name)}" for name, count in _counts(found))
     height, width = found["shape"]
     west, south, east, north = found["bbox"]
     first, last = (time[:10] if time else "?" for time in found["interval"])
@@ -300,7 +297,7 @@ def _describe(found: dict[str, Any]) -> None:
         ("items", f"{found['items']:,} ({zones})"),
         (
             "grid",
-            f"{_name(found['crs'])}, {width} x {height} pixels of {_size(found['resolution'])}",
+            f"{label(found['crs'])}, {width} x {height} pixels of {_size(found['resolution'])}",
         ),
         ("bbox", f"{west:.5g}, {south:.5g}, {east:.5g}, {north:.5g}"),
         ("time", f"{first} to {last}"),

@@ -151,6 +151,12 @@ class Grids:
     transform: Floats
     """(n, 6) affine a, b, c, d, e, f: pixel (column, row) to CRS coordinates."""
 
+    @classmethod
+    def one(cls, name: str, shape: tuple[int, int], transform: tuple[float, ...]) -> Grids:
+        """A single grid."""
+        index = np.zeros(1, np.int32)
+        return cls((name,), index, np.array([shape], np.int64), np.array([transform], np.float64))
+
     def __len__(self) -> int:
         return len(self.crs_index)
 
@@ -167,6 +173,11 @@ class Grids:
         column, row = self.shape[:, 1:2] * u, self.shape[:, :1] * v
         a, b, c, d, e, f = (self.transform[:, i : i + 1] for i in range(6))
         return a * column + b * row + c, d * column + e * row + f
+
+    def within(self, name: str) -> npt.NDArray[np.bool_]:
+        """(n,) whether grids are in a CRS."""
+        mine: npt.NDArray[np.bool_] = np.array([own == name for own in self.crs], bool)
+        return mine[self.crs_index]
 
     @property
     def pixel(self) -> Floats:

@@ -12,6 +12,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from mosaic.catalog.source import label
 from mosaic.outline import Geometries
 
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#666666")
@@ -63,13 +64,9 @@ def footprints(
         Patch(
             color=_COLORS[min(i, len(_COLORS) - 1)],
             alpha=0.5,
-            label=f"{_label(name)}  ({items[name]:,})",
+            label=f"{label(name)}  ({items[name]:,})",
         )
         for i, name in enumerate(names[:12])
     ]
     axes.legend(handles=handles, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     figure.savefig(path, metadata={"Software": "mosaic"})
-
-
-def _label(name: str) -> str:
-    return name if len(name) < 32 else name.split('"')[1]

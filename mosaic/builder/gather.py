@@ -9,8 +9,6 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-import numpy as np
-
 from mosaic.builder.inputs import Given
 from mosaic.builder.options import Options
 from mosaic.builder.scan import asset as asset_of
@@ -267,14 +265,7 @@ def _placed(item: Json, source: Source) -> Json:
         return item
     if source.crs is None or source.shape is None or source.transform is None:
         return item
-    geometry, bbox = footprint(
-        Grids(
-            (source.crs,),
-            np.zeros(1, np.int32),
-            np.array([source.shape], np.int64),
-            np.array([source.transform]),
-        )
-    )
+    geometry, bbox = footprint(Grids.one(source.crs, source.shape, source.transform))
     return {**item, "geometry": item.get("geometry") or geometry, "bbox": item.get("bbox") or bbox}
 
 

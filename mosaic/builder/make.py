@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,8 +26,8 @@ from mosaic.catalog.gti import Index, write_index
 from mosaic.catalog.layout import PREVIEW, index_name
 from mosaic.catalog.table import Assets, Bands, Table, drawing_order
 from mosaic.errors import InputError, NoItemsError, Problem, UsageError
-from mosaic.grid import Bounds, Floats, choose_crs, utm
-from mosaic.outline import lonlat_bounds, lonlat_union, meets
+from mosaic.grid import Bounds, choose_crs, utm
+from mosaic.outline import lonlat_union, meets
 
 Progress = Callable[[str, int], None]
 """Called with the step that is under way and how many items it has done."""
@@ -51,16 +50,13 @@ def make(
         table = gathered.builder.table()
         _expect_items(table, gathered, options)
         table, chosen, notes = _agreed(table, gathered, options)
-        lonlat = lonlat_bounds(table.grids)
         if options.bbox is not None:
-            table = _within(table, lonlat, options.bbox)
-            lonlat = lonlat_bounds(table.grids)
-        place = _framed(table, lonlat, options)
+            table = _within(table, options.bbox)
+        place = _framed(table, options)
         lost = _lost(place, options)
         if len(lost):
             table = _shown(table, place, lost, gathered, options)
-            lonlat = lonlat_bounds(table.grids)
-            place = _framed(table, lonlat, options)
+            place = _framed(table, options)
         z = drawing_order(table.sort, table.id, options.ascending)
         unsorted = sum(value is None for value in table.sort)
         if unsorted:
@@ -94,7 +90,6 @@ def make(
             target.name,
             table,
             place,
-            list(lonlat_union(lonlat)),
             options,
             indexes,
             stacks,
@@ -104,9 +99,9 @@ def make(
         mixed = write.write_items(folder, spool, document, table.line)
         if mixed:
             notes.append(f"items differ in the type of {', '.join(mixed)}: kept as text")
-        _preview(folder, table, place, target.name)
+        _preview(folder, table, place, document)
         write.write_stac(folder, document)
-        times = sorted(when for when in table.datetime if when)
+        first, last = document["extent"]["temporal"]["interval"][0]
         report = Report(
             path=str(target),
             items=len(table.id),
@@ -117,7 +112,7 @@ def make(
             resolution=(place.grid.affine.a, -place.grid.affine.e),
             shape=place.shape,
             source_crs=tuple((name, count) for name, count in document["mosaic:source_crs"]),
-            interval=(times[0], times[-1]) if times else ("", ""),
+            interval=(first or "", last or ""),
             headers_read=gathered.headers_read,
             left_out=tuple(gathered.bad),
             disagreements=tuple(gathered.disagreements),
@@ -130,7 +125,7 @@ def make(
 def _expect_items(table: Table, gathered: Gathered, options: Options) -> None:
     if gathered.bad and not options.skip_bad:
         if table.id:  # the list is to be whole: what would come to light next is said now
-            gathered.bad += contradictions(table, lonlat_bounds(table.grids)).values()
+            gathered.bad += contradictions(table).values()
         raise _refusal(gathered, options)
     if not table.id:
         if gathered.bad:
@@ -158,7 +153,7 @@ def _agreed(
     table: Table, gathered: Gathered, options: Options
 ) -> tuple[Table, dict[str, Bands], list[str]]:
     """The table without what contradicts itself or doesn't fit; each asset's bands; notes."""
-    bad = contradictions(table, lonlat_bounds(table.grids))
+    bad = contradictions(table)
     gathered.bad += bad.values()
     chosen: dict[str, Bands] = {}
     kept: dict[str, Assets] = {}
@@ -196,11 +191,11 @@ def _names_differ(assets: list[str]) -> None:
             raise UsageError(f"assets {other} and {asset} have one file name: choose with --bands")
 
 
-def _within(table: Table, lonlat: Floats, bbox: Bounds) -> Table:
+def _within(table: Table, bbox: Bounds) -> Table:
     """The table without what lies outside a box in degrees: it was not asked for."""
-    near = meets(lonlat, bbox)
+    near = meets(table.lonlat, bbox)
     if not near.any():
-        union = ", ".join(f"{value:.4g}" for value in lonlat_union(lonlat))
+        union = ", ".join(f"{value:.4g}" for value in lonlat_union(table.lonlat))
         raise NoItemsError(
             [Problem("outside", "no item lies inside --bbox")], f"the items lie at [{union}]"
         )
@@ -251,9 +246,9 @@ def _shown(
     return replace(table, assets=kept).compact()
 
 
-def _framed(table: Table, lonlat: Floats, options: Options) -> Frame:
+def _framed(table: Table, options: Options) -> Frame:
     """The mosaic's grid over the scenes, in the CRS that was asked for."""
-    union = lonlat_union(lonlat)
+    union = lonlat_union(table.lonlat)
     west, south, east, north = options.bbox or union
     if options.dst_crs == "auto":
         used = np.unique(table.grids.crs_index)
@@ -271,20 +266,15 @@ def _framed(table: Table, lonlat: Floats, options: Options) -> Frame:
     return place
 
 
-def _preview(folder: Path, table: Table, place: Frame, name: str) -> None:
+def _preview(folder: Path, table: Table, place: Frame, document: write.Json) -> None:
     """The footprint of each item's first asset, coloured by CRS."""
-    first: dict[int, int] = {}
-    for assets in table.assets.values():
-        for item, grid in zip(assets.item.tolist(), assets.grid.tolist(), strict=True):
-            first.setdefault(item, grid)
     # equal footprints lie on each other: one of each is enough to draw
-    counts = Counter(first.values())
-    drawn = np.flatnonzero(np.isin(place.outlines.grid, list(counts)))
+    drawn = np.flatnonzero(np.isin(place.outlines.grid, table.first_grid()))
     plot.footprints(
         folder / PREVIEW,
         place.outlines.geometry[drawn],
         [table.grids.name(int(grid)) for grid in place.outlines.grid[drawn]],
-        dict(write.source_crs(table)),
+        dict(document["mosaic:source_crs"]),
         place.crs,
-        f"{name}: {len(table.id)} items in {place.crs[:40]}",
+        f"{document['title']}: {len(table.id)} items in {place.crs[:40]}",
     )

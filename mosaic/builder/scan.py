@@ -21,7 +21,7 @@ from shapely.geometry import mapping
 
 from mosaic.catalog.headers import Header, read_headers
 from mosaic.catalog.source import Band
-from mosaic.catalog.stac import EO, PROJECTION, RASTER, VERSION
+from mosaic.catalog.stac import EO, PROJECTION, RASTER, VERSION, crs_fields
 from mosaic.errors import HeaderError, Problem
 from mosaic.grid import LONLAT, Grids, pixel_extent
 from mosaic.outline import lonlat_bounds, outlines
@@ -103,13 +103,7 @@ def _ids(keys: list[tuple[str, str]]) -> dict[tuple[str, str], str]:
 def _item(name: str, headers: dict[str, Header]) -> Json:
     first = next(iter(headers.values()))
     when, told_by = acquired(first)
-    grids = Grids(
-        (first.crs,),
-        np.zeros(1, np.int32),
-        np.array([first.shape], np.int64),
-        np.array([first.transform]),
-    )
-    geometry, bbox = footprint(grids)
+    geometry, bbox = footprint(Grids.one(first.crs, first.shape, first.transform))
     return {
         "type": "Feature",
         "stac_version": VERSION,
@@ -125,12 +119,11 @@ def _item(name: str, headers: dict[str, Header]) -> Json:
 
 def asset(header: Header) -> Json:
     """A STAC 1.1 asset that says what a header says."""
-    code = {"proj:code": header.crs} if len(header.crs) < 32 else {"proj:wkt2": header.crs}
     return {
         "href": header.href,
         "type": _MEDIA.get(header.driver, "application/octet-stream"),
         "roles": ["data"],
-        **code,
+        **crs_fields(header.crs),
         "proj:shape": list(header.shape),
         "proj:transform": list(header.transform),
         "bands": [_band(band) for band in header.bands],

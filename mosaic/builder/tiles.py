@@ -64,8 +64,7 @@ def native_resolution(grids: Grids, crs: str) -> tuple[float, float]:
 
     Sources in the mosaic's own CRS keep their pixel, square or not; else pixels are square.
     """
-    same = np.array([name == crs for name in grids.crs])[grids.crs_index]
-    if same.all():
+    if grids.within(crs).all():
         t = grids.transform
         return (
             float(np.hypot(t[:, 0], t[:, 3]).min()),
@@ -142,7 +141,7 @@ def origin(grids: Grids, crs: str, res: tuple[float, float]) -> tuple[float, flo
     Sources in the mosaic's CRS, with its pixel size, are then copied, not resampled.
     """
     t = grids.transform
-    same = np.array([name == crs for name in grids.crs])[grids.crs_index] & grids.upright
+    same = grids.within(crs) & grids.upright
     same &= np.isclose(t[:, 0], res[0], rtol=1e-9) & np.isclose(-t[:, 4], res[1], rtol=1e-9)
     if not same.any():
         return (0.0, 0.0)
@@ -164,7 +163,7 @@ def _cropped(grids: Grids, crs: str, found: Outlines, pixel: Floats) -> npt.NDAr
     bounds = shapely.bounds(found.geometry)
     size = np.hypot(bounds[:, 2] - bounds[:, 0], bounds[:, 3] - bounds[:, 1])
     size /= np.hypot(grids.shape[found.grid, 0], grids.shape[found.grid, 1])
-    foreign = np.array([name != crs for name in grids.crs])[grids.crs_index[found.grid]]
+    foreign = ~grids.within(crs)[found.grid]
     cropped: npt.NDArray[np.bool_] = foreign & (size / 2 > pixel[found.grid].min(axis=1))
     return cropped
 
@@ -175,12 +174,8 @@ def bbox_outline(bbox: Bounds, crs: str) -> shapely.Geometry:
     if east < west:
         east += 360.0
     size = 1024
-    grids = Grids(
-        ("OGC:CRS84",),
-        np.zeros(1, np.int32),
-        np.array([[size, size]]),
-        np.array([[(east - west) / size, 0, west, 0, -(north - south) / size, north]]),
-    )
+    transform = ((east - west) / size, 0.0, west, 0.0, -(north - south) / size, north)
+    grids = Grids.one(LONLAT, (size, size), transform)
     pixel = np.fmax(np.nan_to_num(pixel_extent(grids, crs)[1], nan=0.0), 1e-9)
     return shapely.union_all(outlines(grids, crs, pixel).geometry)
 
@@ -263,11 +258,8 @@ def tiles(
     extent = shapely.box(*frame.grid.boundingbox.bbox)
     seen = shapely.intersects(frame.footprints[piece], extent)
     row, piece, nth = row[seen], piece[seen], nth[seen]
-    plain = frame.outlines.plain[piece] & (
-        grids.upright[assets.grid[row]]
-        | (np.array(grids.crs, dtype=object)[grids.crs_index[assets.grid[row]]] != frame.crs)
-    )
-    foreign = np.array([name != frame.crs for name in grids.crs])[grids.crs_index[assets.grid[row]]]
+    foreign = ~grids.within(frame.crs)[assets.grid[row]]
+    plain = frame.outlines.plain[piece] & (grids.upright[assets.grid[row]] | foreign)
     blind = (foreign | ~plain) & _mask_is_lost(index)
     plain &= ~blind
     direct = plain & ~assets.mask_nodata[row]

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mosaic.catalog.headers import Header
-from mosaic.catalog.source import Source
+from mosaic.catalog.source import Source, has_code, label
 from mosaic.catalog.table import Table
 from mosaic.errors import Problem
 from mosaic.grid import Floats
@@ -42,14 +42,11 @@ def outside(stated: Floats, outline: Floats) -> Floats:
     return result
 
 
-def contradictions(table: Table, lonlat: Floats) -> dict[int, Problem]:
-    """Items whose bbox or geometry and ``proj:*`` outline exclude each other, by row.
-
-    ``lonlat``: (grids, 4) bounds of each grid in degrees.
-    """
+def contradictions(table: Table) -> dict[int, Problem]:
+    """Items whose bbox or geometry and ``proj:*`` outline exclude each other, by row."""
     found: dict[int, Problem] = {}
     for name, assets in table.assets.items():
-        outline = lonlat[assets.grid]
+        outline = table.lonlat[assets.grid]
         for field, stated in (("bbox", table.bbox), ("geometry", table.extent)):
             share = outside(stated[assets.item], outline)
             with np.errstate(invalid="ignore"):
@@ -72,7 +69,7 @@ def _contradiction(
 ) -> Problem:
     assets = table.assets[name]
     code = table.grids.name(int(assets.grid[row]))
-    code = code if len(code) < 32 else "proj:wkt2"
+    code = code if has_code(code) else "proj:wkt2"
     return Problem(
         "contradiction",
         f"its proj:* fields ({code}) put it at {_box(outline[row])}, its {field} at "
@@ -92,7 +89,7 @@ def disagreements(source: Source, header: Header) -> list[Problem]:
     """What an item says of an asset that its file contradicts."""
     found: list[tuple[str, str]] = []
     if source.crs and source.crs != header.crs:
-        found.append(("crs", f"proj:code says {_short(source.crs)}, the file {_short(header.crs)}"))
+        found.append(("crs", f"proj:code says {label(source.crs)}, the file {label(header.crs)}"))
     if source.shape and source.shape != header.shape:
         found.append(
             ("shape", f"proj:shape says {list(source.shape)}, the file {list(header.shape)}")
@@ -122,10 +119,6 @@ def _shift(transform: tuple[float, ...], header: Header) -> float:
     off = corners @ (one - other).T
     size = abs(other[0, 0] * other[1, 1] - other[0, 1] * other[1, 0]) ** 0.5
     return float(np.hypot(off[:, 0], off[:, 1]).max() / size)
-
-
-def _short(name: str) -> str:
-    return name if len(name) < 32 else name.split('"')[1]
 
 
 def _words(values: list[str]) -> str:

@@ -30,10 +30,12 @@ from mosaic.catalog.layout import (
     slice_name,
     stack_name,
 )
-from mosaic.catalog.stac import PROJECTION, VERSION
+from mosaic.catalog.source import has_code
+from mosaic.catalog.stac import PROJECTION, VERSION, crs_fields
 from mosaic.catalog.table import Table
 from mosaic.catalog.vrt import stack
 from mosaic.errors import CatalogError, UsageError
+from mosaic.outline import lonlat_union
 from mosaic.version import __version__
 
 Json = dict[str, Any]
@@ -205,7 +207,6 @@ def collection(
     name: str,
     table: Table,
     frame: Frame,
-    lonlat: list[float],
     options: Options,
     indexes: dict[str, Index],
     stacks: list[str],
@@ -214,9 +215,9 @@ def collection(
     """The STAC collection: extent, and every file of the mosaic as an asset."""
     times = sorted(time for time in table.datetime if time)
     height, width = frame.grid.shape
-    code = {"proj:code": frame.crs} if len(frame.crs) < 32 else {"proj:wkt2": frame.crs}
+    scenes = source_crs(table)
     where = {
-        **code,
+        **crs_fields(frame.crs),
         "proj:shape": [height, width],
         "proj:transform": list(frame.grid.affine)[:6],
     }
@@ -268,7 +269,7 @@ def collection(
         "description": f"Virtual mosaic of {len(table.id)} items made by mosaic {__version__}",
         "license": "other",
         "extent": {
-            "spatial": {"bbox": [lonlat]},
+            "spatial": {"bbox": [list(lonlat_union(table.lonlat))]},
             "temporal": {"interval": [[times[0], times[-1]] if times else [None, None]]},
         },
         "links": [
@@ -276,23 +277,20 @@ def collection(
             {"rel": "parent", "href": f"./{CATALOG}", "type": "application/json"},
         ],
         "assets": assets,
-        "summaries": {"proj:code": sorted(crs for crs, _ in source_crs(table) if len(crs) < 32)},
+        "summaries": {"proj:code": sorted(crs for crs, _ in scenes if has_code(crs))},
         MARK: {"crs": frame.crs, "shape": [height, width], "transform": where["proj:transform"]},
         "mosaic:assets": list(indexes),
         "mosaic:items": len(table.id),
         "mosaic:sort": ("+" if options.ascending else "-") + options.sort,
-        "mosaic:source_crs": source_crs(table),
+        "mosaic:source_crs": scenes,
         "mosaic:version": __version__,
     }
 
 
 def source_crs(table: Table) -> list[list[Any]]:
     """[CRS, items] of the scenes, most frequent first."""
-    first: dict[int, int] = {}
-    for assets in table.assets.values():
-        for item, grid in zip(assets.item.tolist(), assets.grid.tolist(), strict=True):
-            first.setdefault(item, int(table.grids.crs_index[grid]))
-    counts = np.bincount(list(first.values()), minlength=len(table.grids.crs))
+    used = table.grids.crs_index[table.first_grid()]
+    counts = np.bincount(used, minlength=len(table.grids.crs))
     return [
         [table.grids.crs[i], int(counts[i])]
         for i in np.argsort(-counts, kind="stable")

@@ -29,6 +29,16 @@ COLORS = {"red": "Red", "green": "Green", "blue": "Blue", "alpha": "Alpha"}
 """Common names that are colour interpretations of GDAL too."""
 
 
+def label(crs: str) -> str:
+    """A canonical CRS as people read it: its code, else the name that its WKT begins with."""
+    return crs if has_code(crs) else crs.split('"')[1]
+
+
+def has_code(crs: str) -> bool:
+    """Whether a canonical CRS is an authority's code, not WKT."""
+    return len(crs) < 32
+
+
 _INTEGER = re.compile(r"(u?)int(\d+)$")
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import pystac
 
+from mosaic.catalog.source import has_code
+
 Json = dict[str, Any]
 
 VERSION = "1.1.0"
@@ -28,6 +30,11 @@ _RASTER_FIELDS = (
     "offset",
     "histogram",
 )
+
+
+def crs_fields(crs: str) -> Json:
+    """A canonical CRS as ``proj:code``, or ``proj:wkt2`` where it has no code."""
+    return {"proj:code": crs} if has_code(crs) else {"proj:wkt2": crs}
 
 
 def upgrade(item: Json) -> Json:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from mosaic.catalog.source import Band, Source
 from mosaic.grid import Grids
+from mosaic.outline import lonlat_bounds
 
 Json = dict[str, Any]
 Ints = npt.NDArray[np.int32]
@@ -68,8 +69,18 @@ class Table:
     """By name of the asset."""
     grids: Grids
     """Distinct pixel grids."""
+    lonlat: npt.NDArray[np.float64]
+    """(grids, 4) bounds of each grid in degrees (:func:`mosaic.outline.lonlat_bounds`)."""
     bands: list[Bands]
     """Distinct bands."""
+
+    def first_grid(self) -> Ints:
+        """(n,) grid of each item's first asset; -1 for an item without one."""
+        first = np.full(len(self.id), -1, np.int32)
+        for assets in self.assets.values():
+            new = first[assets.item] < 0
+            first[assets.item[new]] = assets.grid[new]
+        return first
 
     def compact(self) -> Table:
         """The table without items that have no asset and grids that nothing lies on."""
@@ -91,6 +102,7 @@ class Table:
                 for name, assets in self.assets.items()
             },
             grids=self.grids.take(laid),
+            lonlat=self.lonlat[laid],
             bands=self.bands,
         )
 
@@ -192,6 +204,12 @@ class Builder:
     def table(self) -> Table:
         """What was gathered."""
         grids = list(self._grids)
+        laid = Grids(
+            tuple(self._crs),
+            np.array([grid[0] for grid in grids], np.int32),
+            np.array([grid[1] for grid in grids], np.int64).reshape(-1, 2),
+            np.array([grid[2] for grid in grids], np.float64).reshape(-1, 6),
+        )
         return Table(
             line=np.arange(len(self._id), dtype=np.int32),
             id=self._id,
@@ -209,12 +227,8 @@ class Builder:
                 )
                 for name, c in self._assets.items()
             },
-            grids=Grids(
-                tuple(self._crs),
-                np.array([grid[0] for grid in grids], np.int32),
-                np.array([grid[1] for grid in grids], np.int64).reshape(-1, 2),
-                np.array([grid[2] for grid in grids], np.float64).reshape(-1, 6),
-            ),
+            grids=laid,
+            lonlat=lonlat_bounds(laid),
             bands=list(self._bands),
         )
 

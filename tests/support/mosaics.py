@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from affine import Affine
 
 import mosaic
 from tests.support.scenes import Scene, seam_scenes, utm_scene, write_scenes
+from tests.support.truth import expected, verdict
 
 RES = 60.0
 SIZE = 256
@@ -135,6 +136,27 @@ def build(case: Case, items: Path, out: Path, resampling: str) -> Built:
         shape,
         _windows(case, transform, shape),
     )
+
+
+def check_every_pixel(
+    built: Built, read: Callable[[tuple[int, int, int, int]], np.ndarray]
+) -> None:
+    """Reads a mosaic's windows and holds each against the truth.
+
+    ``read``: (column, row, width, height) to the pixels of that window.
+    """
+    case, total = built.case, 0
+    for window in built.windows:
+        values = read(window)
+        want = expected(
+            case.scenes, case.crs, built.window_transform(window), (window[3], window[2])
+        )
+        found = verdict(values, values != 0, want, built.source_pixel)
+        total += found.pixels
+        assert found.missing == 0, (window, found)
+        assert found.spurious == 0, (window, found)
+        assert found.shift <= LIMIT[built.resampling], (window, found)
+    assert total > 50_000
 
 
 def _windows(
