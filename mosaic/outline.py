@@ -7,6 +7,7 @@ meridian, an outline that crosses it becomes a piece on either side.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,12 +30,16 @@ from mosaic.grid import (
 Geometries = npt.NDArray[np.object_]
 Bools = npt.NDArray[np.bool_]
 
-SEGMENTS = 20
-"""Segments a side to start with: 21 points, as GDAL samples an edge."""
-MOST_SEGMENTS = 640
+SEGMENTS = 24
+"""Segments a side to start with; GDAL samples an edge at 21 points."""
+MOST_SEGMENTS = 768
 """Segments a side at most; an edge that needs more is taken for broken."""
-TOLERANCE = 0.25
+TOLERANCE = 0.1
 """Largest distance between chord and curve, in pixels."""
+GROWTH = 1.5
+"""Pixels by which footprints are grown, on average: 1 to 2 are clean in GDAL 3.10 and 3.13."""
+SPREAD = 0.7
+"""Pixels within which an outline may leave the side of its footprint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +56,18 @@ class Outlines:
     """Rows of grids no part of which can be projected."""
 
 
-def outlines(grids: Grids, target: str, pixel: Floats, apart: Bools | None = None) -> Outlines:
+def outlines(
+    grids: Grids,
+    target: str,
+    pixel: Floats,
+    apart: Bools | None = None,
+    segments: int = SEGMENTS,
+) -> Outlines:
     """Outlines of rasters in a CRS.
 
     ``pixel``: (n, 2) width and height, in target units, against which exactness is measured.
     ``apart``: (n,) grids that GDAL shall not place by itself, whatever their outline.
+    ``segments``: segments a side to start with.
     """
     rows: list[npt.NDArray[np.int64]] = []
     shapes: list[Geometries] = []
@@ -69,7 +81,7 @@ def outlines(grids: Grids, target: str, pixel: Floats, apart: Bools | None = Non
             by_hand, pending = pending[apart[pending]], pending[~apart[pending]]
         else:
             by_hand = pending[:0]
-        smooth, polygons = _smooth(grids.take(pending), name, target, pixel[pending])
+        smooth, polygons = _smooth(grids.take(pending), name, target, pixel[pending], segments)
         rows.append(pending[smooth])
         shapes.append(polygons)
         plain.append(np.ones(len(polygons), bool))
@@ -89,10 +101,24 @@ def outlines(grids: Grids, target: str, pixel: Floats, apart: Bools | None = Non
     )
 
 
+def batches(grids: Grids, size: int = 1 << 14) -> Iterator[npt.NDArray[np.int64]]:
+    """Rows of grids in parts, so that the points of their edges fit in memory."""
+    by_crs = np.argsort(grids.crs_index, kind="stable")
+    for start in range(0, len(by_crs), size):
+        yield by_crs[start : start + size]
+
+
 def lonlat_bounds(grids: Grids) -> Floats:
     """(n, 4) west, south, east, north in degrees; east < west across 180; NaN where unknown."""
     bounds = np.full((len(grids), 4), np.nan)
-    found = outlines(grids, LONLAT, np.full((len(grids), 2), 1e-3))
+    for rows in batches(grids):
+        bounds[rows] = _lonlat_bounds(grids.take(rows))
+    return bounds
+
+
+def _lonlat_bounds(grids: Grids) -> Floats:
+    bounds = np.full((len(grids), 4), np.nan)
+    found = outlines(grids, LONLAT, np.full((len(grids), 2), 1e-3), segments=4)
     boxes = shapely.bounds(found.geometry)
     single = np.bincount(found.grid, minlength=len(grids))[found.grid] == 1
     bounds[found.grid[single]] = boxes[single]
@@ -147,22 +173,112 @@ def meets(bounds: Floats, box: Bounds) -> Bools:
     return across
 
 
-def grown(geometry: Geometries, pixel: Floats, by: float, target: str) -> Geometries:
-    """Polygons simplified within 0.3 pixel, then grown by ``by`` pixels with sharp corners.
+def grown(geometry: Geometries, pixel: Floats, smooth: Bools, target: str) -> Geometries:
+    """Polygons grown by 1 to 2 pixels, with as few corners as that takes.
 
-    ``pixel``: (m, 2) width and height of each polygon's pixel in its CRS. Polygons are cut
-    at the edge of the world in a CRS that has one. The growth is what keeps GDAL from
-    dropping a tile whose extent it rounds outward; the simplification keeps indexes small.
+    ``pixel``: (m, 2) width and height of each polygon's pixel in its CRS. ``smooth``: (m,)
+    which polygons are whole outlines, as :func:`outlines` makes them (``plain``). Polygons are
+    cut at the edge of the world in a CRS that has one. The growth is what keeps GDAL from
+    dropping a tile whose extent it rounds outward; few corners keep indexes small.
     """
-    unit = _scaled(geometry, 1.0 / pixel)
-    unit = shapely.simplify(unit, 0.3)
-    unit = shapely.buffer(unit, by, join_style="mitre", mitre_limit=2.0, cap_style="square")
-    out = _scaled(unit, pixel)
+    out = np.empty(len(geometry), object)
+    counts = np.where(smooth, shapely.get_num_coordinates(geometry), 0)
+    for count in np.unique(counts):
+        rows = np.flatnonzero(counts == count)
+        grow = _grown_rings if count else _grown_any
+        out[rows] = grow(geometry[rows], pixel[rows])
     whole = world(target)
     if whole:
         over = ~_within(shapely.bounds(out), whole)
         out[over] = shapely.intersection(out[over], shapely.box(*whole))
     return out
+
+
+def _grown_any(geometry: Geometries, pixel: Floats) -> Geometries:
+    """Any polygons, grown by 1.4 to 2 pixels."""
+    unit = shapely.simplify(_scaled(geometry, 1.0 / pixel), 0.3)
+    unit = shapely.buffer(unit, GROWTH + 0.2, join_style="mitre", mitre_limit=2.0)
+    return _scaled(unit, pixel)
+
+
+def _grown_rings(geometry: Geometries, pixel: Floats) -> Geometries:
+    """Outlines with equally many points a side, grown by 1 to 2 pixels.
+
+    Each side becomes the fewest equal parts whose chord the outline leaves by no more than
+    :data:`SPREAD`; chords are moved outward by as much as puts the outline amid 1 to 2 pixels.
+    """
+    closed = shapely.get_coordinates(geometry).reshape(len(geometry), -1, 2) / pixel[:, None]
+    segments = (closed.shape[1] - 1) // 4
+    area = np.sum(closed[:, :-1, 0] * closed[:, 1:, 1] - closed[:, 1:, 0] * closed[:, :-1, 1], 1)
+    # sides run clockwise: what lies to their left is outside, unless the raster is mirrored
+    closed[area > 0] = closed[area > 0, ::-1]
+    index = np.arange(4)[:, None] * segments + np.arange(segments + 1)
+    sides = closed[:, index].reshape(-1, segments + 1, 2)
+    parts = _parts(sides)
+    first = np.concatenate([[0], np.cumsum(parts)])
+    start, normal = np.empty((2, first[-1], 2))
+    out = np.empty(first[-1])
+    for count in np.unique(parts):
+        rows = np.flatnonzero(parts == count)
+        where = (first[rows, None] + np.arange(count)).ravel()
+        begin, left, low, high = _chords(sides[rows], count)
+        start[where], normal[where] = begin.reshape(-1, 2), left.reshape(-1, 2)
+        out[where] = (GROWTH + (low + high) / 2).ravel()
+    ring = np.repeat(np.arange(len(geometry)), np.add.reduceat(parts, np.arange(0, len(parts), 4)))
+    before = np.arange(len(ring)) - 1
+    begins = first[:-1:4]
+    before[begins] = first[4::4] - 1
+    # a corner is where the two moved lines meet; between chords of one side it is half way
+    n, p = normal, normal[before]
+    turn = p[:, 0] * n[:, 1] - p[:, 1] * n[:, 0]
+    corner = np.zeros(len(ring), bool)
+    corner[first[:-1]] = True
+    moved = start + (n * out[:, None] + p * out[before][:, None]) / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        x = (out[before] * n[:, 1] - out * p[:, 1]) / turn
+        y = (out * p[:, 0] - out[before] * n[:, 0]) / turn
+    moved[corner] = (start + np.column_stack([x, y]))[corner]
+    sharp = np.zeros(len(geometry), bool)
+    sharp[ring[corner & (np.abs(turn) < 0.25)]] = True
+    flat = shapely.linearrings(np.where(np.isfinite(moved), moved, 0.0) * pixel[ring], indices=ring)
+    result: Geometries = shapely.polygons(flat)
+    sharp |= ~shapely.is_valid(result)
+    result[sharp] = _grown_any(geometry[sharp], pixel[sharp])
+    return result
+
+
+def _parts(sides: Floats) -> npt.NDArray[np.int64]:
+    """(n,) fewest equal parts of each side (n, points, 2) that follow it well enough."""
+    segments = sides.shape[1] - 1
+    divisors = np.array([d for d in range(1, segments + 1) if segments % d == 0])
+    _, _, low, high = _chords(sides, 1)
+    # the sag of a part goes with the square of its length
+    guess = np.sqrt((high - low)[:, 0] / SPREAD)
+    choice = np.minimum(np.searchsorted(divisors, guess), len(divisors) - 1)
+    pending = np.arange(len(sides))
+    while len(pending):
+        failed = []
+        for place in np.unique(choice[pending]):
+            rows = pending[choice[pending] == place]
+            _, _, low, high = _chords(sides[rows], divisors[place])
+            failed.append(rows[(high - low).max(1) > SPREAD])
+        pending = np.concatenate(failed)
+        pending = pending[choice[pending] < len(divisors) - 1]
+        choice[pending] += 1
+    return divisors[choice]
+
+
+def _chords(sides: Floats, count: int) -> tuple[Floats, Floats, Floats, Floats]:
+    """Begin and left normal (n, count, 2) of the equal parts of sides, and how far to the right
+    and left (n, count) the side leaves each chord."""
+    step = (sides.shape[1] - 1) // count
+    begin, end = sides[:, :-1:step], sides[:, step::step]
+    along = end - begin
+    length = np.hypot(along[..., 0], along[..., 1])[..., None]
+    left = np.stack([-along[..., 1], along[..., 0]], axis=-1) / np.where(length > 0, length, 1.0)
+    inner = sides[:, :-1].reshape(len(sides), count, step, 2) - begin[:, :, None]
+    off = inner[..., 0] * left[..., None, 0] + inner[..., 1] * left[..., None, 1]
+    return begin, left, off.min(-1), off.max(-1)
 
 
 def _within(bounds: Floats, whole: Bounds) -> Bools:
@@ -186,13 +302,14 @@ def _ring(segments: int) -> tuple[Floats, Floats]:
     return u, v
 
 
-def _smooth(grids: Grids, name: str, target: str, pixel: Floats) -> tuple[Bools, Geometries]:
+def _smooth(
+    grids: Grids, name: str, target: str, pixel: Floats, segments: int
+) -> tuple[Bools, Geometries]:
     """Which grids have a whole, unbroken outline in the target CRS, and those outlines."""
     smooth = np.zeros(len(grids), bool)
     result = np.empty(len(grids), dtype=object)
     pending = np.arange(len(grids))
     cut = seam(target)
-    segments = SEGMENTS
     while len(pending) and segments <= MOST_SEGMENTS:
         here = grids.take(pending)
         u, v = _ring(2 * segments)
@@ -201,10 +318,14 @@ def _smooth(grids: Grids, name: str, target: str, pixel: Floats) -> tuple[Bools,
         good: Bools = np.all(np.isfinite(px) & np.isfinite(py), axis=1)
         # a few points tell whether the raster lies on the map; a jump between them shows
         # as a chord that never comes near its curve
-        few = np.s_[:, :: segments // 4]
+        few = np.s_[:, :: max(1, segments // 4)]
         good &= _comes_back(name, target, x[few], y[few], px[few], py[few], here.pixel).all(1)
         if cut is not None:
-            good &= ~_breaks(name, x[few], y[few], cut)
+            if is_geographic(name) or not is_geographic(target):
+                lon = _longitudes(name, x[few], y[few])
+            else:
+                lon = _unwrapped(px[few])
+            good &= ~_breaks(lon, cut)
         pending, px, py = pending[good], px[good], py[good]
         before, middle, after = slice(0, None, 2), slice(1, None, 2), np.s_[2::2]
         wrapped_x = np.concatenate([px[:, after], px[:, :1]], axis=1)
@@ -249,15 +370,17 @@ def _longitudes(name: str, x: Floats, y: Floats) -> Floats:
     if is_geographic(name):
         # a raster's own degrees say which way round it lies, even from 0 to 360
         return np.concatenate([x, x[:, :1]], axis=1)
-    lon, _ = project(name, LONLAT, x, y)
+    return _unwrapped(project(name, LONLAT, x, y)[0])
+
+
+def _unwrapped(lon: Floats) -> Floats:
     closed = np.concatenate([lon, lon[:, :1]], axis=1)
     unwrapped: Floats = np.unwrap(closed, axis=1, period=360.0)
     return unwrapped
 
 
-def _breaks(name: str, x: Floats, y: Floats, cut: float) -> Bools:
-    """(n,) whether rings cross the meridian ``cut`` or go round a pole."""
-    lon = _longitudes(name, x, y)
+def _breaks(lon: Floats, cut: float) -> Bools:
+    """(n,) whether rings, unwrapped, cross the meridian ``cut`` or go round a pole."""
     eps = 1e-9
     # the meridians cut + 360 k that lie strictly between the least and the greatest longitude
     first = np.floor((lon.min(1) - cut) / 360.0 + eps) + 1

@@ -1,10 +1,12 @@
 """Items whose fields differ in kind from one to the next, made even: a column has one type.
 
-``"nodata": "nan"`` in one item and ``0`` in another is valid STAC and no valid Parquet.
+``"nodata": "nan"`` in one item and ``0`` in another is valid STAC and no valid Parquet; so are
+boxes with heights beside boxes without.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +19,26 @@ _PLAIN = frozenset(("id", "type", "stac_version", "stac_extensions", "bbox", "ge
 """Fields that are checked before, or whose form is the same in all items."""
 
 
-def even(source: Path, into: Path) -> list[str]:
+def even(lines: Callable[[], Iterable[bytes]], into: Path) -> list[str]:
     """Rewrites items (NDJSON): fields that are no column become text, empty objects go.
 
-    Numbers beside text become text, other mixtures JSON texts. Returns the names of the fields
+    Numbers beside text become text, other mixtures JSON texts; boxes lose their heights where
+    some have none. ``lines``: called for each of two passes. Returns the names of the fields
     that were rewritten.
     """
     kinds: Kinds = {}
-    with source.open("rb") as lines:
-        for line in lines:
-            _note(orjson.loads(line), (), kinds)
+    sizes: set[int] = set()
+    for line in lines():
+        document = orjson.loads(line)
+        _note(document, (), kinds)
+        sizes.add(len(document.get("bbox") or ()))
     mixed = {path for path, found in kinds.items() if len(found) > 1}
-    with source.open("rb") as lines, into.open("wb") as out:
-        for line in lines:
+    flat = {4, 6} <= sizes
+    with into.open("wb") as out:
+        for line in lines():
             document = _evened(orjson.loads(line), (), mixed)
+            if flat and len(document.get("bbox") or ()) == 6:
+                document["bbox"] = [*document["bbox"][:2], *document["bbox"][3:5]]
             out.write(orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE))
     return sorted({".".join(part for part in path if part != "[]") for path in mixed})
 

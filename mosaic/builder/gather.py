@@ -18,7 +18,7 @@ from mosaic.catalog.facts import asset_for, data_assets, sources
 from mosaic.catalog.headers import Header, read_headers
 from mosaic.catalog.href import location, resolve
 from mosaic.catalog.source import Band, Source, holds
-from mosaic.catalog.stac import upgrade
+from mosaic.catalog.stac import TIMES, upgrade
 from mosaic.catalog.table import Builder, utc
 from mosaic.errors import HeaderError, Problem, UsageError
 from mosaic.grid import Grids
@@ -122,7 +122,6 @@ def _name(item: Any) -> str:
     return str(item.get("id") or "") if isinstance(item, dict) else ""
 
 
-_TIMES = "datetime start_datetime end_datetime created updated published expires".split()
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)")
 _SHAPES = frozenset(
     "Point MultiPoint LineString MultiLineString Polygon MultiPolygon GeometryCollection".split()
@@ -147,7 +146,7 @@ def _sound(item: Json) -> Json:
     if geometry and (geometry["type"] not in _SHAPES or not _has_points(geometry)):
         raise UsageError(f"its geometry {geometry!r:.80} is no GeoJSON")
     properties: Json = item["properties"]
-    for field_ in _TIMES:
+    for field_ in TIMES:
         value = properties.get(field_)
         if value is None or (isinstance(value, str) and _RFC3339.fullmatch(value) and utc(value)):
             continue
@@ -256,7 +255,7 @@ def _add(
             result.bad.append(Problem("item", what, "mend the item", item["id"]))
         else:
             result.undated += item["properties"].get("mosaic:datetime_from") == "file"
-        result.builder.add(item, whole)
+            result.builder.add(item, whole)
 
 
 def _placed(item: Json, source: Source) -> Json:

@@ -11,19 +11,20 @@ from typing import IO
 
 import numpy as np
 import numpy.typing as npt
-import shapely
 
 from mosaic import plot
 from mosaic.builder import write
 from mosaic.builder.gather import Gathered, gather
 from mosaic.builder.inputs import Source, items
 from mosaic.builder.options import Options
+from mosaic.builder.parquet import write_items
 from mosaic.builder.publish import building
 from mosaic.builder.report import Report
+from mosaic.builder.spool import spool
 from mosaic.builder.tiles import Frame, common_bands, frame, misfit, tiles
 from mosaic.builder.trust import contradictions
 from mosaic.catalog.gti import Index, write_index
-from mosaic.catalog.layout import PREVIEW, index_name
+from mosaic.catalog.layout import ITEMS, PREVIEW, index_name
 from mosaic.catalog.table import Assets, Bands, Table, drawing_order
 from mosaic.errors import InputError, NoItemsError, Problem, UsageError
 from mosaic.grid import Bounds, choose_crs, utm
@@ -43,9 +44,9 @@ def make(
     """Builds a mosaic from sources into a folder. See :func:`mosaic.build`."""
     started = time.monotonic()
     target = Path(out).expanduser().absolute()
-    with building(target, options.overwrite) as folder, write.spool(folder, target) as spool:
+    with building(target, options.overwrite) as folder, spool(folder, target) as spooled:
         gathered = gather(
-            items(sources, stdin), options, spool.keep, lambda count: progress("items", count)
+            items(sources, stdin), options, spooled.keep, lambda count: progress("items", count)
         )
         table = gathered.builder.table()
         _expect_items(table, gathered, options)
@@ -96,9 +97,7 @@ def make(
             slice_files,
         )
         progress("items.parquet", len(table.id))
-        mixed = write.write_items(folder, spool, document, table.line)
-        if mixed:
-            notes.append(f"items differ in the type of {', '.join(mixed)}: kept as text")
+        notes += write_items(folder / ITEMS, lambda: spooled.lines(table.line), document)
         _preview(folder, table, place, document)
         write.write_stac(folder, document)
         first, last = document["extent"]["temporal"]["interval"][0]
@@ -210,11 +209,10 @@ def _within(table: Table, bbox: Bounds) -> Table:
 def _lost(place: Frame, options: Options) -> npt.NDArray[np.int64]:
     """Grids that the mosaic can't show: nothing of them can be projected, or lies on the map."""
     if options.bbox is not None:  # what lies outside was not asked for
-        return place.outlines.missing
-    extent = shapely.box(*place.grid.boundingbox.bbox)
-    seen = place.outlines.grid[shapely.intersects(place.outlines.geometry, extent)]
-    unseen = np.setdiff1d(place.outlines.grid, seen)
-    return np.concatenate([place.outlines.missing, unseen])
+        return place.pieces.missing
+    seen = place.pieces.grid[~np.isnan(place.pieces.inside[:, 0])]
+    unseen = np.setdiff1d(place.pieces.grid, seen)
+    return np.concatenate([place.pieces.missing, unseen])
 
 
 def _shown(
@@ -269,11 +267,12 @@ def _framed(table: Table, options: Options) -> Frame:
 def _preview(folder: Path, table: Table, place: Frame, document: write.Json) -> None:
     """The footprint of each item's first asset, coloured by CRS."""
     # equal footprints lie on each other: one of each is enough to draw
-    drawn = np.flatnonzero(np.isin(place.outlines.grid, table.first_grid()))
+    pieces = place.pieces
+    drawn = np.flatnonzero(np.isin(pieces.grid, table.first_grid()))
     plot.footprints(
         folder / PREVIEW,
-        place.outlines.geometry[drawn],
-        [table.grids.name(int(grid)) for grid in place.outlines.grid[drawn]],
+        pieces.footprint[drawn],
+        [table.grids.name(int(grid)) for grid in pieces.grid[drawn]],
         dict(document["mosaic:source_crs"]),
         place.crs,
         f"{document['title']}: {len(table.id)} items in {place.crs[:40]}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +33,25 @@ from mosaic.grid import (
     world,
 )
 from mosaic.grid import crs as as_crs
-from mosaic.outline import Geometries, Outlines, grown, outlines
+from mosaic.outline import Geometries, Outlines, batches, grown, outlines
 
-GROWTH = 1.7
-"""Pixels by which footprints are grown: clean in GDAL 3.10.3 and 3.13.3 in every CRS tried."""
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """Where source grids lie in a mosaic, by columns, one row a piece; most grids have one."""
+
+    grid: npt.NDArray[np.int64]
+    """(m,) row of the grid."""
+    bounds: Floats
+    """(m, 4) bounds of the outline in the mosaic's CRS."""
+    inside: Floats
+    """(m, 4) bounds of what the mosaic can show of it, NaN where that is nothing."""
+    plain: npt.NDArray[np.bool_]
+    """(m,) whether GDAL finds this extent by itself."""
+    footprint: Geometries
+    """(m,) the outline grown by 1 to 2 pixels."""
+    missing: npt.NDArray[np.int64]
+    """Rows of grids no part of which can be projected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +62,8 @@ class Frame:
     """Canonical name of the mosaic's CRS."""
     grid: GeoBox
     """The mosaic's pixels."""
-    outlines: Outlines
-    """Outlines of the sources' grids in the mosaic's CRS."""
-    footprints: Geometries
-    """The same, grown."""
+    pieces: Pieces
+    """Where the sources' grids lie."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -110,6 +123,28 @@ def frame(
     None when no source lies there.
     """
     res = resolution or native_resolution(grids, crs)
+    whole = world(crs)
+    window = None if whole is None else shapely.box(*whole)
+    if bbox is not None:
+        asked = bbox_outline(bbox, crs)
+        window = asked if window is None else shapely.intersection(asked, window)
+    parts = []
+    for rows in batches(grids):
+        part = _pieces(grids.take(rows), crs, res, window)
+        parts.append(replace(part, grid=rows[part.grid], missing=rows[part.missing]))
+    names = [field.name for field in fields(Pieces)]
+    pieces = Pieces(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    seen = pieces.inside[~np.isnan(pieces.inside[:, 0])]
+    if not len(seen):
+        return None
+    (west, south), (east, north) = seen[:, :2].min(0).tolist(), seen[:, 2:].max(0).tolist()
+    extent: Bounds = (west, south, east, north)
+    return Frame(crs, mosaic_geobox(extent, res, crs, origin(grids, crs, res)), pieces)
+
+
+def _pieces(
+    grids: Grids, crs: str, res: tuple[float, float], window: shapely.Geometry | None
+) -> Pieces:
     largest, typical = pixel_extent(grids, crs)
     # near a pole a pixel may span degrees at one corner and seconds at another
     with np.errstate(invalid="ignore"):
@@ -117,22 +152,17 @@ def frame(
     own = np.nan_to_num(np.where(singular[:, None], 0.0, largest), nan=0.0)
     pixel = np.fmax(own, np.array(res))
     found = outlines(grids, crs, pixel, singular)
-    inside = found.geometry
-    if bbox is not None:
-        box = bbox_outline(bbox, crs)
-        inside = shapely.intersection(inside, box)
-    whole = world(crs)
-    if whole is not None:
-        inside = shapely.intersection(inside, shapely.box(*whole))
-    bounds = shapely.total_bounds(inside)
-    if not np.isfinite(bounds).all():
-        return None
-    found = replace(found, plain=found.plain & ~_cropped(grids, crs, found, pixel))
+    bounds = shapely.bounds(found.geometry)
+    inside = bounds.copy()
+    if window is not None:
+        shapely.prepare(window)
+        cut = ~shapely.contains_properly(window, found.geometry)
+        inside[cut] = shapely.bounds(shapely.intersection(found.geometry[cut], window))
+    plain = found.plain & ~_cropped(grids, crs, found, pixel)
     # pieces become VRTs on the mosaic's own pixels: theirs is the pixel that counts
-    unit = np.where(found.plain[:, None], pixel[found.grid], np.array(res))
-    footprints = grown(found.geometry, unit, GROWTH, crs)
-    extent: Bounds = (float(bounds[0]), float(bounds[1]), float(bounds[2]), float(bounds[3]))
-    return Frame(crs, mosaic_geobox(extent, res, crs, origin(grids, crs, res)), found, footprints)
+    unit = np.where(plain[:, None], pixel[found.grid], np.array(res))
+    footprints = grown(found.geometry, unit, found.plain, crs)
+    return Pieces(found.grid, bounds, inside, plain, footprints, found.missing)
 
 
 def origin(grids: Grids, crs: str, res: tuple[float, float]) -> tuple[float, float]:
@@ -248,18 +278,19 @@ def tiles(
     """
     assets = table.assets[index.asset]
     grids = table.grids
-    # pieces of grid g are rows starts[g] .. starts[g + 1] of the sorted outlines
-    by_grid = np.argsort(frame.outlines.grid, kind="stable")
-    starts = np.searchsorted(frame.outlines.grid[by_grid], np.arange(len(grids) + 1))
+    pieces = frame.pieces
+    # pieces of grid g are rows starts[g] .. starts[g + 1] of those sorted by grid
+    by_grid = np.argsort(pieces.grid, kind="stable")
+    starts = np.searchsorted(pieces.grid[by_grid], np.arange(len(grids) + 1))
     count = (starts[1:] - starts[:-1])[assets.grid]
     row = np.repeat(np.arange(len(assets.item)), count)
     nth = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
     piece = by_grid[starts[:-1][assets.grid[row]] + nth]
     extent = shapely.box(*frame.grid.boundingbox.bbox)
-    seen = shapely.intersects(frame.footprints[piece], extent)
+    seen = shapely.intersects(pieces.footprint[piece], extent)
     row, piece, nth = row[seen], piece[seen], nth[seen]
     foreign = ~grids.within(frame.crs)[assets.grid[row]]
-    plain = frame.outlines.plain[piece] & (grids.upright[assets.grid[row]] | foreign)
+    plain = pieces.plain[piece] & (grids.upright[assets.grid[row]] | foreign)
     blind = (foreign | ~plain) & _mask_is_lost(index)
     plain &= ~blind
     direct = plain & ~assets.mask_nodata[row]
@@ -279,7 +310,7 @@ def tiles(
         if bool(plain[len(locations)]):
             text = masked(tile)
         else:
-            bounds = shapely.bounds(frame.outlines.geometry[p])
+            bounds = pieces.bounds[p]
             shape, affine = _piece_grid(frame, bounds)
             tile = _turned(tile, frame.crs, bounds)
             text = warped(tile, frame.crs, shape, affine, index.resampling)
@@ -300,7 +331,7 @@ def tiles(
     return Written(
         Tiles(
             location=locations,
-            geometry=frame.footprints[piece],
+            geometry=pieces.footprint[piece],
             item=[table.id[i] for i in item],
             datetime=[table.datetime[i] for i in item],
             z=z[item],

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import orjson
-import stac_geoparquet.arrow
 
-from mosaic.builder.even import even
 from mosaic.builder.options import SLICES, Options
 from mosaic.builder.tiles import Frame
 from mosaic.catalog.gti import Index, index_xml
-from mosaic.catalog.href import relative, unsigned
 from mosaic.catalog.layout import (
     CATALOG,
     COLLECTION,
@@ -34,7 +27,7 @@ from mosaic.catalog.source import has_code
 from mosaic.catalog.stac import PROJECTION, VERSION, crs_fields
 from mosaic.catalog.table import Table
 from mosaic.catalog.vrt import stack
-from mosaic.errors import CatalogError, UsageError
+from mosaic.errors import UsageError
 from mosaic.outline import lonlat_union
 from mosaic.version import __version__
 
@@ -42,109 +35,6 @@ Json = dict[str, Any]
 
 GTI_MEDIA = "application/geopackage+sqlite3"
 PARQUET_MEDIA = "application/vnd.apache.parquet"
-
-
-class Spool:
-    """Items on their way to Parquet, as lines of a file, so that none stays in memory."""
-
-    def __init__(self, path: Path, folder: Path) -> None:
-        self._path = path
-        self._folder = folder
-        self._stream = path.open("wb")
-        self.count = 0
-
-    def keep(self, item: Json) -> None:
-        """One item with absolute hrefs; those inside the mosaic's folder become relative."""
-        assets = {
-            key: {**asset, "href": relative(asset["href"], self._folder)}
-            for key, asset in item["assets"].items()
-        }
-        links = [link for link in item["links"] if link.get("rel") in _KEPT_LINKS]
-        kept = {**item, "assets": assets, "links": links}
-        line = orjson.dumps(kept, option=orjson.OPT_APPEND_NEWLINE)
-        if b"://" in line and (b"?" in line or b"@" in line):
-            # alternate assets and links carry signatures too
-            line = orjson.dumps(_unsigned(kept), option=orjson.OPT_APPEND_NEWLINE)
-        self._stream.write(line)
-        self.count += 1
-
-    def close(self) -> None:
-        """Flushes the file; an error of the disk shows here at the latest."""
-        self._stream.close()
-
-
-_KEPT_LINKS = frozenset(("via", "canonical", "derived_from", "license", "about", "cite-as"))
-"""Relations that stay true outside the API an item came from."""
-
-
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
-
-
-def _unsigned(value: Any) -> Any:
-    """A JSON value in which no URL carries a secret."""
-    if isinstance(value, str):
-        return _URL.sub(lambda found: unsigned(found[0]), value) if "://" in value else value
-    if isinstance(value, dict):
-        return {key: _unsigned(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_unsigned(inner) for inner in value]
-    return value
-
-
-@contextmanager
-def spool(folder: Path, target: Path) -> Iterator[Spool]:
-    """A spool in the folder of a build; it is gone at the end."""
-    path = folder / ".items.ndjson"
-    one = Spool(path, target)
-    try:
-        yield one
-    finally:
-        one.close()
-        path.unlink(missing_ok=True)
-
-
-def write_items(folder: Path, one: Spool, collection: Json, lines: npt.NDArray[Any]) -> list[str]:
-    """``items.parquet``: stac-geoparquet 1.1 with the collection in its metadata.
-
-    ``lines``: positions, in the spool, of the items that are in the mosaic. Returns the fields
-    that had to become text, because items differ in their kind. Raises
-    :class:`~mosaic.errors.CatalogError` when the items make no table all the same.
-    """
-    one.close()
-    source = folder / ".items.ndjson"
-    if len(lines) < one.count:
-        kept = set(lines.tolist())
-        some = folder / ".some.ndjson"
-        with source.open("rb") as given, some.open("wb") as out:
-            out.writelines(line for number, line in enumerate(given) if number in kept)
-        some.replace(source)
-    try:
-        _to_parquet(source, folder / ITEMS, collection)
-        return []
-    except OSError:
-        raise
-    except Exception:  # pyarrow and stac-geoparquet raise whatever an odd field provokes
-        evened = folder / ".even.ndjson"
-        fields = even(source, evened)
-    try:
-        _to_parquet(evened, folder / ITEMS, collection)
-    except OSError:
-        raise
-    except Exception as error:
-        reason = str(error).partition("\n")[0][:200]
-        raise CatalogError(f"{ITEMS}: the items make no table ({reason})") from error
-    evened.unlink()
-    return fields
-
-
-def _to_parquet(source: Path, target: Path, collection: Json) -> None:
-    stac_geoparquet.arrow.parse_stac_ndjson_to_parquet(
-        source,
-        target,
-        chunk_size=8192,
-        collections={collection["id"]: collection},
-        compression="zstd",
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urljoin, urlsplit, urlunsplit
 
@@ -18,6 +19,7 @@ SECRET_PARAMETERS = frozenset(
 )
 """Names of query parameters (lower case) that sign or authorise a request."""
 
+_MAY_SIGN = re.compile("[?@#]")
 _SECRET_PREFIXES = ("x-amz-", "x-goog-", "x-ms-")
 
 VSICURL = "/vsicurl?empty_dir=yes&use_head=no&max_retry=5&retry_delay=0.1&url="
@@ -33,7 +35,7 @@ def is_remote(href: str) -> bool:
 
 def unsigned(href: str) -> str:
     """An href without user, password, and query parameters that sign or authorise."""
-    if "://" not in href:
+    if "://" not in href or not _MAY_SIGN.search(href):
         return href
     try:
         parts = urlsplit(href)
@@ -84,10 +86,11 @@ def location(href: str) -> str:
     """
     if "://" not in href:
         return href.removeprefix("./")
-    parts = urlsplit(unsigned(href))
-    scheme = parts.scheme.lower()
+    bare = unsigned(href)
+    scheme = bare.partition("://")[0].lower()
     if scheme in ("http", "https"):
-        return VSICURL + quote(unsigned(href), safe="")
+        return VSICURL + quote(bare, safe="")
+    parts = urlsplit(bare)
     key = unquote(parts.path)
     if scheme in _VSI_SCHEMES:
         return f"{_VSI_SCHEMES[scheme]}{parts.netloc}{key}"

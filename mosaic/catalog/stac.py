@@ -21,15 +21,26 @@ RASTER = f"{_EXTENSIONS}raster/v2.0.0/schema.json"
 EO = f"{_EXTENSIONS}eo/v2.0.0/schema.json"
 _NEWEST = {"projection": PROJECTION, "raster": RASTER, "eo": EO}
 
-_EO_FIELDS = ("common_name", "center_wavelength", "full_width_half_max", "solar_illumination")
-_RASTER_FIELDS = (
-    "sampling",
-    "bits_per_sample",
-    "spatial_resolution",
-    "scale",
-    "offset",
-    "histogram",
+TIMES = (
+    "datetime",
+    "start_datetime",
+    "end_datetime",
+    "created",
+    "updated",
+    "published",
+    "unpublished",
+    "expires",
 )
+"""Properties that are times."""
+
+_EO_FIELDS = {
+    name: f"eo:{name}"
+    for name in ("common_name", "center_wavelength", "full_width_half_max", "solar_illumination")
+}
+_RASTER_FIELDS = {
+    name: f"raster:{name}"
+    for name in "sampling bits_per_sample spatial_resolution scale offset histogram".split()
+}
 
 
 def crs_fields(crs: str) -> Json:
@@ -68,11 +79,12 @@ def _extensions(given: list[str], properties: Json, assets: dict[str, Json]) -> 
         name = uri.removeprefix(_EXTENSIONS).split("/")[0] if "/" in uri else uri
         if name not in _NEWEST:
             kept[uri] = None
-    used = {field.split(":")[0] for field in properties}
+    fields = set(properties)
     for asset in assets.values():
-        used.update(field.split(":")[0] for field in asset)
+        fields.update(asset)
         for band in asset.get("bands") or ():
-            used.update(field.split(":")[0] for field in band)
+            fields.update(band)
+    used = {field.partition(":")[0] for field in fields}
     for prefix, uri in (("proj", PROJECTION), ("raster", RASTER), ("eo", EO)):
         if prefix in used:
             kept[uri] = None
@@ -115,12 +127,12 @@ def _bands(common: list[Json], eo: list[Json], raster: list[Json]) -> list[Json]
     for index in range(count):
         band: Json = dict(common[index]) if index < len(common) else {}
         if index < len(eo) and (len(eo) == count or not raster):
-            band |= _prefixed(eo[index], "eo", _EO_FIELDS)
+            band |= _prefixed(eo[index], _EO_FIELDS)
         if index < len(raster):
-            band |= _prefixed(raster[index], "raster", _RASTER_FIELDS)
+            band |= _prefixed(raster[index], _RASTER_FIELDS)
         bands.append(band)
     return bands
 
 
-def _prefixed(band: Json, prefix: str, fields: tuple[str, ...]) -> Json:
-    return {f"{prefix}:{k}" if k in fields else k: v for k, v in band.items()}
+def _prefixed(band: Json, names: dict[str, str]) -> Json:
+    return {names.get(key, key): value for key, value in band.items()}

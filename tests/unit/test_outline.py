@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mosaic.builder.tiles import frame
 from mosaic.errors import UsageError
-from mosaic.grid import Grids, mosaic_geobox, overview_factors, seam, world
+from mosaic.grid import Grids, mosaic_geobox, overview_factors, pixel_extent, seam, world
 from mosaic.outline import lonlat_bounds, lonlat_union, outlines
 
 TARGETS = [
@@ -76,7 +76,7 @@ def test_every_point_of_a_raster_lies_in_its_footprint(raster: Grids, target: st
     assume(good.any())
     place = frame(raster, target, None, None)
     assert place is not None, f"no outline, yet {good.sum()} of {len(good)} points are on the map"
-    footprint = place.footprints
+    footprint = place.pieces.footprint
     inside = np.zeros(len(good), bool)
     for part in footprint:
         inside |= shapely.intersects_xy(part, px, py)
@@ -86,6 +86,32 @@ def test_every_point_of_a_raster_lies_in_its_footprint(raster: Grids, target: st
         bounds = shapely.bounds(footprint)
         assert (bounds[:, 0] >= whole[0] - 1e-6).all()
         assert (bounds[:, 2] <= whole[2] + 1e-6).all()
+
+
+@settings(max_examples=80)
+@given(rasters(), st.sampled_from(TARGETS))
+def test_footprint_exceeds_the_outline_by_one_to_two_pixels(raster: Grids, target: str) -> None:
+    height, width = raster.shape[0]
+    assume(min(height, width) > 3)
+    place = frame(raster, target, None, None)
+    assume(place is not None and len(place.pieces.plain) == 1 and place.pieces.plain[0])
+    whole = world(target)
+    footprint = place.pieces.footprint[0]
+    if whole:  # what is cut at the edge of the world ends there
+        assume(not shapely.dwithin(footprint, shapely.boundary(shapely.box(*whole)), 1e-6))
+    side = np.linspace(0, 1, 300)
+    zero, one = np.zeros(300), np.ones(300)
+    edge = (np.r_[side, one, side, zero][None], np.r_[zero, side, one, side][None])
+    x, y = raster.xy(*edge)
+    to = pyproj.Transformer.from_crs(raster.crs[0], target, always_xy=True)
+    points = np.column_stack(to.transform(x[0], y[0]))
+    # the footprint's pixel: the larger of the mosaic's and the scene's in the mosaic's CRS
+    pixel = np.fmax(pixel_extent(raster, target)[0][0], [place.grid.affine.a, -place.grid.affine.e])
+    unit = shapely.transform(footprint, lambda c: c / pixel)
+    off = shapely.distance(shapely.boundary(unit), shapely.points(points / pixel))
+    assert shapely.contains_xy(unit, *(points / pixel).T).all()
+    assert off.min() >= 1.0, off.min()
+    assert off.max() <= 2.0, off.max()
 
 
 @settings(max_examples=50)
