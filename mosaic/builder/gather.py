@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -70,13 +72,14 @@ def gather(
     doubles: list[str] = []
     known: dict[tuple[str, str], tuple[Band, ...]] = {}
     stream = iter(given)
-    while chunk := list(islice(stream, _AT_ONCE)):
-        pending = [p for p in _prepared(chunk, options, result, seen, doubles) if p]
-        headers = dict(_headers(pending, options, known))
-        result.headers_read += len(headers)
-        for one in pending:
-            _add(one, headers, known, options, result, keep)
-        progress(result.given)
+    with _uncollected():
+        while chunk := list(islice(stream, _AT_ONCE)):
+            pending = [p for p in _prepared(chunk, options, result, seen, doubles) if p]
+            headers = dict(_headers(pending, options, known))
+            result.headers_read += len(headers)
+            for one in pending:
+                _add(one, headers, known, options, result, keep)
+            progress(result.given)
     if result.undated:
         result.notes.append(
             f"{result.undated} of {result.given} items tell no date in tags or name: "
@@ -86,6 +89,19 @@ def gather(
         shown = ", ".join(doubles[:3]) + (", …" if len(doubles) > 3 else "")
         result.notes.append(f"{len(doubles)} items were given twice, the first is kept: {shown}")
     return result
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Python's cycle collector at rest: items are trees, and looking for cycles among their
+    parts takes a third of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _prepared(

@@ -71,8 +71,8 @@ def relocate(folder: str | os.PathLike[str], base: str | None = None) -> list[st
         element = tree.find("IndexDataset")
         if element is None or not element.text:
             raise CatalogError(f"{file} names no index: build the mosaic again")
-        name = element.text.replace("%2F", "/").rpartition("/")[2]
-        wanted = f"{root}%2F{name}" if root.startswith("/vsicurl?") else f"{root}/{name}"
+        name = element.text.rpartition("/")[2]
+        wanted = f"{root}/{name}"
         if element.text == wanted:
             continue
         element.text = wanted

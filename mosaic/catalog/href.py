@@ -89,7 +89,8 @@ def location(href: str) -> str:
     bare = unsigned(href)
     scheme = bare.partition("://")[0].lower()
     if scheme in ("http", "https"):
-        return VSICURL + quote(bare, safe="")
+        # all but slashes are encoded: an index has no "://" that GDAL might take for a URL
+        return f"{VSICURL}{scheme}%3A{quote(bare[len(scheme) + 1 :], safe='/')}"
     parts = urlsplit(bare)
     key = unquote(parts.path)
     if scheme in _VSI_SCHEMES:

@@ -86,7 +86,7 @@ def test_what_is_no_url_loses_its_query_all_the_same(broken: str) -> None:
         ("gs://bucket/k.tif", "/vsigs/bucket/k.tif"),
         ("az://container/k.tif", "/vsiaz/container/k.tif"),
         ("abfs://container@acc.dfs.core.windows.net/k.tif", "/vsiaz/container/k.tif"),
-        ("https://a.b/c d.tif", f"{VSICURL}https%3A%2F%2Fa.b%2Fc%20d.tif"),
+        ("https://a.b/c d.tif", f"{VSICURL}https%3A//a.b/c%20d.tif"),
         ("/data/x.tif", "/data/x.tif"),
         ("./x.tif", "x.tif"),
         ("/vsizip/a.zip/x.tif", "/vsizip/a.zip/x.tif"),
