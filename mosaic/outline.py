@@ -38,7 +38,7 @@ TOLERANCE = 0.1
 """Largest distance between chord and curve, in pixels."""
 GROWTH = 1.5
 """Pixels by which footprints are grown, on average: 1 to 2 are clean in GDAL 3.10 and 3.13."""
-SPREAD = 0.7
+SPREAD = 0.8
 """Pixels within which an outline may leave the side of its footprint."""
 
 
