@@ -115,6 +115,14 @@ def main() -> None:
 )
 @click.option("--nodata", type=float, help="Nodata value of scenes that declare none.")
 @click.option("--dtype", metavar="TYPE", help="Data type, where items tell none; spares a read.")
+@click.option(
+    "--item-files",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=1000,
+    show_default=True,
+    help="Write items as JSON files too, if they are N or fewer.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the mosaic that is there.")
 @click.option("--skip-bad", is_flag=True, help="Leave out, and report, what can't be indexed.")
 @click.option(

@@ -11,16 +11,16 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from mosaic.builder.inputs import Given
+from mosaic.builder.inputs import Given, Parent
 from mosaic.builder.options import Options
 from mosaic.builder.scan import asset as asset_of
-from mosaic.builder.scan import footprint
+from mosaic.builder.scan import band_fields, footprint
 from mosaic.builder.trust import disagreements
 from mosaic.catalog.facts import asset_for, data_assets, sources
 from mosaic.catalog.headers import Header, read_headers
 from mosaic.catalog.href import location, resolve
 from mosaic.catalog.source import Band, Source, holds
-from mosaic.catalog.stac import TIMES, upgrade
+from mosaic.catalog.stac import TIMES, crs_fields, upgrade
 from mosaic.catalog.table import Builder, utc
 from mosaic.errors import HeaderError, Problem, UsageError
 from mosaic.grid import Grids
@@ -45,6 +45,8 @@ class Gathered:
     """What else was noticed."""
     headers_read: int = 0
     """Files opened."""
+    parents: dict[str, Json] = field(default_factory=dict)
+    """Collections that items were given with, by id."""
     available: dict[str, None] = field(default_factory=dict)
     """Names of assets and bands seen."""
     undated: int = 0
@@ -61,14 +63,14 @@ class _Pending:
 
 
 def gather(
-    given: Iterable[Given | Problem],
+    given: Iterable[Given | Parent | Problem],
     options: Options,
     keep: Callable[[Json], None],
     progress: Callable[[int], None] = lambda count: None,
 ) -> Gathered:
     """Reads all items; ``keep`` gets each indexed item as STAC 1.1 with absolute hrefs."""
     result = Gathered(Builder(options.sort))
-    seen: set[tuple[str, str]] = set()
+    seen: dict[str, set[str]] = {}
     doubles: list[str] = []
     known: dict[tuple[str, str], tuple[Band, ...]] = {}
     stream = iter(given)
@@ -105,15 +107,18 @@ def _uncollected() -> Iterator[None]:
 
 
 def _prepared(
-    chunk: list[Given | Problem],
+    chunk: list[Given | Parent | Problem],
     options: Options,
     result: Gathered,
-    seen: set[tuple[str, str]],
+    seen: dict[str, set[str]],
     doubles: list[str],
 ) -> Iterator[_Pending | None]:
     for one in chunk:
         if isinstance(one, Problem):
             result.bad.append(one)
+            continue
+        if isinstance(one, Parent):
+            result.parents[str(one.collection.get("id"))] = one.collection
             continue
         result.given += 1
         name = _name(one.item) or f"number {result.given}"
@@ -121,11 +126,11 @@ def _prepared(
             if not _name(one.item):
                 raise UsageError("has no id")
             item = _sound(upgrade(one.item))
-            key = (str(item.get("collection") or ""), name)
-            if key in seen:
+            known = seen.setdefault(str(item.get("collection") or ""), set())
+            if name in known:
                 doubles.append(name)
                 continue
-            seen.add(key)
+            known.add(name)
             yield _chosen(item, one.base, options, result)
         except UsageError as error:
             result.bad.append(Problem("item", str(error), "mend the item", name))
@@ -241,6 +246,8 @@ def _add(
     assets = dict(item["assets"])
     for source in one.sources:
         kind = (str(item.get("collection") or ""), source.asset)
+        key = asset_for(item, source.asset) or source.asset
+        said = source.bands
         header = headers.get(source.href)
         if isinstance(header, HeaderError):
             if not (source.located and options.dtype):
@@ -251,7 +258,6 @@ def _add(
             result.disagreements += disagreements(source, header)
             source = _believed(source, header)
             known.setdefault(kind, source.bands or ())
-            key = asset_for(item, source.asset) or source.asset
             assets[key] = _with_header(assets[key], header)
         elif source.bands is None:
             if kind in known:
@@ -263,6 +269,7 @@ def _add(
             result.bad.append(_incomplete(filled))
             continue
         whole.append(filled)
+        assets[key] = _complete(assets[key], filled, said)
     if whole:
         try:
             keep({**_placed(item, whole[0]), "assets": _absolute(assets, one.base)})
@@ -272,6 +279,27 @@ def _add(
         else:
             result.undated += item["properties"].get("mosaic:datetime_from") == "file"
             result.builder.add(item, whole)
+
+
+def _complete(asset: Json, source: Source, said: tuple[Band, ...] | None) -> Json:
+    """An asset that tells its own grid and bands: those of its item, or found elsewhere.
+
+    ``said``: the bands as the asset itself tells them.
+    """
+    grid = {
+        **crs_fields(source.crs or ""),
+        "proj:shape": list(source.shape or ()),
+        "proj:transform": list(source.transform or ()),
+    }
+    asset = asset | {field: value for field, value in grid.items() if asset.get(field) is None}
+    found = source.bands or ()
+    if said != found:
+        bands = asset.get("bands") or []
+        own = bands if len(bands) == len(found) else [{}] * len(found)
+        asset["bands"] = [
+            {**band_fields(band), **told} for band, told in zip(found, own, strict=True)
+        ]
+    return asset
 
 
 def _placed(item: Json, source: Source) -> Json:

@@ -44,6 +44,17 @@ class Given:
     """Folder or URL against which its relative hrefs are read."""
 
 
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """A collection that items were given with."""
+
+    collection: Json
+    """The collection, of any STAC version."""
+
+
+Found = Given | Parent | Problem
+
+
 @dataclass(slots=True)
 class _Seen:
     """What was read already, so that a file reached twice counts once."""
@@ -52,7 +63,7 @@ class _Seen:
     rasters: dict[str, None] = field(default_factory=dict)
 
 
-def items(sources: Iterable[Source], stdin: IO[bytes] | None = None) -> Iterator[Given | Problem]:
+def items(sources: Iterable[Source], stdin: IO[bytes] | None = None) -> Iterator[Found]:
     """Items from everything that was given, STAC as it is read, rasters after it.
 
     A Problem stands for a path that isn't there, a file that can't be read, a document that
@@ -74,7 +85,7 @@ def items(sources: Iterable[Source], stdin: IO[bytes] | None = None) -> Iterator
             yield found if isinstance(found, Problem) else Given(found, "/")
 
 
-def _listed(stream: IO[bytes], seen: _Seen) -> Iterator[Given | Problem]:
+def _listed(stream: IO[bytes], seen: _Seen) -> Iterator[Found]:
     """Paths, or items as NDJSON or one JSON document, from standard input."""
     first = stream.readline()
     if first.lstrip()[:1] in (b"{", b"["):
@@ -87,7 +98,7 @@ def _listed(stream: IO[bytes], seen: _Seen) -> Iterator[Given | Problem]:
             yield from _path(name, seen)
 
 
-def _path(name: str, seen: _Seen) -> Iterator[Given | Problem]:
+def _path(name: str, seen: _Seen) -> Iterator[Found]:
     if "://" in name or name.startswith("/vsi"):
         if name.lower().split("?")[0].endswith((*_JSON, *_LINES, *_PARQUET)):
             raise UsageError(f"{name}: STAC documents are read from files; download it first")
@@ -109,7 +120,7 @@ def _path(name: str, seen: _Seen) -> Iterator[Given | Problem]:
         yield Problem("missing", f"{name}: no such file or folder", "check the path")
 
 
-def _folder(path: Path, seen: _Seen) -> Iterator[Given | Problem]:
+def _folder(path: Path, seen: _Seen) -> Iterator[Found]:
     for name in ("catalog.json", "collection.json"):
         if (path / name).is_file() and not is_mosaic(path):
             yield from _file(path / name, seen)
@@ -135,7 +146,7 @@ def _folder(path: Path, seen: _Seen) -> Iterator[Given | Problem]:
                 del seen.rasters[name]
 
 
-def _file(path: Path, seen: _Seen, globbed: bool = False) -> Iterator[Given | Problem]:
+def _file(path: Path, seen: _Seen, globbed: bool = False) -> Iterator[Found]:
     name = path.name.lower().removesuffix(".gz")
     absolute = str(path.absolute())
     if not name.endswith((*_JSON, *_LINES, *_PARQUET)):
@@ -168,7 +179,7 @@ def _opened(path: Path) -> IO[bytes]:
 
 def _lines_or_document(
     text: bytes, base: str, origin: str, seen: _Seen, globbed: bool = False
-) -> Iterator[Given | Problem]:
+) -> Iterator[Found]:
     document = _loads(text, origin)
     lines = text.splitlines() if isinstance(document, Problem) else []
     if len(lines) > 1 and lines[0].rstrip().endswith(b"}"):
@@ -179,9 +190,7 @@ def _lines_or_document(
         yield from _document(document, base, origin, seen, globbed)
 
 
-def _lines(
-    lines: Iterable[bytes], base: str, origin: str, seen: _Seen
-) -> Iterator[Given | Problem]:
+def _lines(lines: Iterable[bytes], base: str, origin: str, seen: _Seen) -> Iterator[Found]:
     """Items of newline-delimited JSON; a broken line doesn't spoil the others."""
     for number, line in enumerate(lines, 1):
         if line.strip():
@@ -207,7 +216,7 @@ def _loads(text: bytes, origin: str) -> Any:
 
 def _document(
     document: Any, base: str, origin: str, seen: _Seen, globbed: bool = False
-) -> Iterator[Given | Problem]:
+) -> Iterator[Found]:
     """Items of a STAC document: an Item, an ItemCollection, a list, a Catalog's links."""
     if isinstance(document, list):
         for part in document:
@@ -220,6 +229,8 @@ def _document(
         for feature in document["features"]:
             yield Given(feature, base)
     elif kind in ("Catalog", "Collection") or (kind is None and _has_links(document)):
+        if kind == "Collection" or "extent" in document:
+            yield Parent(document)
         if not globbed:  # a pattern names the items themselves
             yield from _links(document, base, seen)
     else:
@@ -238,7 +249,7 @@ def _has_links(document: Any) -> bool:
     return isinstance(document, dict) and "stac_version" in document and "links" in document
 
 
-def _links(document: Json, base: str, seen: _Seen) -> Iterator[Given | Problem]:
+def _links(document: Json, base: str, seen: _Seen) -> Iterator[Found]:
     for link in document.get("links") or ():
         if not isinstance(link, dict) or link.get("rel") not in ("item", "child"):
             continue
@@ -253,7 +264,7 @@ def _links(document: Json, base: str, seen: _Seen) -> Iterator[Given | Problem]:
             yield from _file(Path(target), seen)
 
 
-def _parquet(path: Path, base: str) -> Iterator[Given | Problem]:
+def _parquet(path: Path, base: str) -> Iterator[Found]:
     try:
         parquet = pq.ParquetFile(path)
         names = set(parquet.schema_arrow.names)
@@ -261,6 +272,7 @@ def _parquet(path: Path, base: str) -> Iterator[Given | Problem]:
             what = f"{path} lacks the columns id, assets and geometry of stac-geoparquet"
             yield Problem("not-stac", what, "give stac-geoparquet")
             return
+        yield from _parents(parquet.schema_arrow.metadata or {})
         for batch in parquet.iter_batches(4096):
             for item in stac_geoparquet.arrow.stac_table_to_items(_boxed(batch)):
                 yield Given(item, base)
@@ -268,6 +280,14 @@ def _parquet(path: Path, base: str) -> Iterator[Given | Problem]:
         reason = str(error).partition("\n")[0][:200] or type(error).__name__
         what = f"{path} can't be read as stac-geoparquet ({reason})"
         yield Problem("parquet", what, "look at the file")
+
+
+def _parents(metadata: dict[bytes, bytes]) -> Iterator[Parent]:
+    """Collections that stac-geoparquet keeps in a file's metadata."""
+    found = orjson.loads(metadata.get(b"stac-geoparquet", b"{}"))
+    for document in (found.get("collection"), *(found.get("collections") or {}).values()):
+        if isinstance(document, dict):
+            yield Parent(document)
 
 
 def _boxed(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from mosaic import plot
 from mosaic.builder import write
+from mosaic.builder.collection import Json, collection, write_item_files, write_stac
 from mosaic.builder.gather import Gathered, gather
 from mosaic.builder.inputs import Source, items
 from mosaic.builder.options import Options
@@ -87,19 +89,26 @@ def make(
             counts.append((index_name(asset), len(written.tiles.location)))
             slice_files[asset] = write.write_slices(folder, target, index, slices)
         stacks = [write.write_stack(folder, members, indexes) for members in options.stacks]
-        document = write.collection(
+        document = collection(
             target.name,
             table,
+            gathered.parents,
             place,
             options,
             indexes,
             stacks,
             slice_files,
         )
+        origins = Counter(table.traits[row]["collection"] for row in table.trait.tolist())
+        if len(origins) > 1:
+            counted = ", ".join(f"{name or 'none'} ({n})" for name, n in origins.most_common())
+            notes.append(f"items of {len(origins)} collections: {counted}")
         progress("items.parquet", len(table.id))
         notes += write_items(folder / ITEMS, lambda: spooled.lines(table.line), document)
+        if len(table.id) <= options.item_files:
+            document["links"] += write_item_files(folder, spooled.lines(table.line))
         _preview(folder, table, place, document)
-        write.write_stac(folder, document)
+        write_stac(folder, document)
         first, last = document["extent"]["temporal"]["interval"][0]
         report = Report(
             path=str(target),
@@ -264,7 +273,7 @@ def _framed(table: Table, options: Options) -> Frame:
     return place
 
 
-def _preview(folder: Path, table: Table, place: Frame, document: write.Json) -> None:
+def _preview(folder: Path, table: Table, place: Frame, document: Json) -> None:
     """The footprint of each item's first asset, coloured by CRS."""
     # equal footprints lie on each other: one of each is enough to draw
     pieces = place.pieces

@@ -43,6 +43,8 @@ class Options:
     """Value that means no data in sources that declare none, or None."""
     dtype: str | None = None
     """Data type of sources whose items don't tell it, or None: read it from one of them."""
+    item_files: int = 1000
+    """Most items of which each is also written as a JSON file."""
     skip_bad: bool = False
     """Whether items that can't be indexed are left out and reported."""
     verify: bool = False
@@ -67,6 +69,7 @@ def options(
     stacks: Sequence[Sequence[str]] = (),
     nodata: float | None = None,
     dtype: str | None = None,
+    item_files: int = 1000,
     skip_bad: bool = False,
     verify: bool = False,
     overwrite: bool = False,
@@ -87,6 +90,8 @@ def options(
         raise UsageError(f"--slices {slices}: one of {', '.join(SLICES)}")
     if dtype is not None and dtype not in GDAL_TYPES:
         raise UsageError(f"--dtype {dtype}: one of {', '.join(GDAL_TYPES)}")
+    if item_files < 0:
+        raise UsageError(f"--item-files {item_files}: a count of items, or 0 for none")
     if not sort.strip("+-"):
         raise UsageError("--sort: a property, such as -datetime or eo:cloud_cover")
     return Options(
@@ -102,6 +107,7 @@ def options(
         stacks=stacked,
         nodata=nodata,
         dtype=dtype,
+        item_files=item_files,
         skip_bad=skip_bad,
         verify=verify,
         overwrite=overwrite,

@@ -13,11 +13,21 @@ import numpy.typing as npt
 import orjson
 
 from mosaic.catalog.href import relative, unsigned
+from mosaic.catalog.layout import CATALOG, COLLECTION
 
 Json = dict[str, Any]
 
 KEPT_LINKS = frozenset(("via", "canonical", "derived_from", "license", "about", "cite-as"))
 """Relations that stay true outside the API an item came from."""
+
+ORIGIN = "mosaic:collection"
+"""Property that names the collection an item came from."""
+
+_LINKS = [
+    {"rel": "root", "href": f"./{CATALOG}", "type": "application/json"},
+    {"rel": "parent", "href": f"./{COLLECTION}", "type": "application/json"},
+    {"rel": "collection", "href": f"./{COLLECTION}", "type": "application/json"},
+]
 
 GEOMETRY = "proj:geometry"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
@@ -29,18 +39,27 @@ class Spool:
     def __init__(self, path: Path, folder: Path) -> None:
         self._path = path
         self._folder = folder
+        self._collection = folder.name
         self._stream = path.open("wb")
         self.count = 0
 
     def keep(self, item: Json) -> None:
-        """One item with absolute hrefs; those inside the mosaic's folder become relative."""
+        """One item with absolute hrefs; those inside the mosaic's folder become relative.
+
+        It is the mosaic's own then: ``mosaic:collection`` tells which collection it came from.
+        """
+        properties = item["properties"]
+        if item.get("collection"):
+            properties = {**properties, ORIGIN: item["collection"]}
         kept = {
             **item,
+            "collection": self._collection,
+            "properties": properties,
             "assets": {
                 key: {**asset, "href": relative(asset["href"], self._folder)}
                 for key, asset in item["assets"].items()
             },
-            "links": [link for link in item["links"] if link.get("rel") in KEPT_LINKS],
+            "links": [*_LINKS, *(one for one in item["links"] if one.get("rel") in KEPT_LINKS)],
         }
         line = orjson.dumps(packed(kept), option=orjson.OPT_APPEND_NEWLINE)
         if b"://" in line and (b"?" in line or b"@" in line):

@@ -6,30 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import orjson
-
-from mosaic.builder.options import SLICES, Options
-from mosaic.builder.tiles import Frame
+from mosaic.builder.options import SLICES
 from mosaic.catalog.gti import Index, index_xml
 from mosaic.catalog.layout import (
-    CATALOG,
-    COLLECTION,
-    ITEMS,
-    MARK,
-    PREVIEW,
-    VRT,
     index_name,
     slice_name,
     stack_name,
 )
-from mosaic.catalog.source import has_code
-from mosaic.catalog.stac import PROJECTION, VERSION, crs_fields
 from mosaic.catalog.table import Table
 from mosaic.catalog.vrt import stack
 from mosaic.errors import UsageError
-from mosaic.outline import lonlat_union
-from mosaic.version import __version__
 
 Json = dict[str, Any]
 
@@ -91,128 +77,3 @@ def write_stack(folder: Path, members: tuple[str, ...], indexes: dict[str, Index
     text = stack(parts, first.crs, (first.grid.height, first.grid.width), first.grid.affine)
     (folder / name).write_text(text, encoding="utf-8")
     return name
-
-
-def collection(
-    name: str,
-    table: Table,
-    frame: Frame,
-    options: Options,
-    indexes: dict[str, Index],
-    stacks: list[str],
-    slices: dict[str, list[str]],
-) -> Json:
-    """The STAC collection: extent, and every file of the mosaic as an asset."""
-    times = sorted(time for time in table.datetime if time)
-    height, width = frame.grid.shape
-    scenes = source_crs(table)
-    where = {
-        **crs_fields(frame.crs),
-        "proj:shape": [height, width],
-        "proj:transform": list(frame.grid.affine)[:6],
-    }
-    assets: Json = {
-        "geoparquet-items": {
-            "href": f"./{ITEMS}",
-            "type": PARQUET_MEDIA,
-            "title": "Items (stac-geoparquet)",
-            "roles": ["stac-items"],
-        },
-        "mosaic-preview": {
-            "href": f"./{PREVIEW}",
-            "type": "image/png",
-            "title": "Footprints by CRS",
-            "roles": ["overview"],
-        },
-    }
-    for asset, index in indexes.items():
-        assets[asset] = {
-            "href": f"./{index_name(asset)}",
-            "type": GTI_MEDIA,
-            "title": f"{asset}: GDAL raster tile index",
-            "roles": ["tile-index"],
-            **where,
-            "mosaic:resampling": index.resampling,
-        }
-        for path in slices.get(asset, ()):
-            label = path.rpartition("_")[2].removesuffix(".gti")
-            assets[f"{asset} {label}"] = {
-                "href": f"./{path}",
-                "type": "application/xml",
-                "title": f"{asset} in {label}: GDAL raster tile index",
-                "roles": ["tile-index", "slice"],
-            }
-    for path in stacks:
-        assets[path.removesuffix(".vrt")] = {
-            "href": f"./{path}",
-            "type": "application/xml",
-            "title": f"Stack of {path.removesuffix('.vrt').replace('_', ', ')}",
-            "roles": ["tile-index", "stack"],
-            **where,
-        }
-    return {
-        "type": "Collection",
-        "stac_version": VERSION,
-        "stac_extensions": [PROJECTION],
-        "id": name,
-        "title": name,
-        "description": f"Virtual mosaic of {len(table.id)} items made by mosaic {__version__}",
-        "license": "other",
-        "extent": {
-            "spatial": {"bbox": [list(lonlat_union(table.lonlat))]},
-            "temporal": {"interval": [[times[0], times[-1]] if times else [None, None]]},
-        },
-        "links": [
-            {"rel": "root", "href": f"./{CATALOG}", "type": "application/json"},
-            {"rel": "parent", "href": f"./{CATALOG}", "type": "application/json"},
-        ],
-        "assets": assets,
-        "summaries": {"proj:code": sorted(crs for crs, _ in scenes if has_code(crs))},
-        MARK: {"crs": frame.crs, "shape": [height, width], "transform": where["proj:transform"]},
-        "mosaic:assets": list(indexes),
-        "mosaic:items": len(table.id),
-        "mosaic:sort": ("+" if options.ascending else "-") + options.sort,
-        "mosaic:source_crs": scenes,
-        "mosaic:version": __version__,
-    }
-
-
-def source_crs(table: Table) -> list[list[Any]]:
-    """[CRS, items] of the scenes, most frequent first."""
-    used = table.grids.crs_index[table.first_grid()]
-    counts = np.bincount(used, minlength=len(table.grids.crs))
-    return [
-        [table.grids.crs[i], int(counts[i])]
-        for i in np.argsort(-counts, kind="stable")
-        if counts[i]
-    ]
-
-
-def write_stac(folder: Path, document: Json) -> None:
-    """``catalog.json`` and, last of all, ``collection.json`` with the list of all files."""
-    title = document["title"]
-    catalog = {
-        "type": "Catalog",
-        "stac_version": VERSION,
-        "id": f"{document['id']}-catalog",
-        "title": title,
-        "description": document["description"],
-        "links": [
-            {"rel": "root", "href": f"./{CATALOG}", "type": "application/json"},
-            {
-                "rel": "child",
-                "href": f"./{COLLECTION}",
-                "type": "application/json",
-                "title": title,
-            },
-        ],
-    }
-    (folder / CATALOG).write_bytes(_pretty(catalog))
-    files = {asset["href"].removeprefix("./") for asset in document["assets"].values()}
-    files |= {CATALOG, COLLECTION}
-    files |= {path.relative_to(folder).as_posix() for path in (folder / VRT).rglob("*.vrt")}
-    (folder / COLLECTION).write_bytes(_pretty({**document, "mosaic:files": sorted(files)}))
-
-
-def _pretty(document: Json) -> bytes:
-    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)

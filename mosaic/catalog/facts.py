@@ -129,6 +129,8 @@ def _shape(field: Any) -> tuple[int, int] | None:
     height, width = (int(value) for value in field)
     if height < 1 or width < 1:
         raise UsageError(f"proj:shape {field!r} has no pixels")
+    if max(height, width) >= 1 << 31:
+        raise UsageError(f"proj:shape {field!r:.80} is more than GDAL can address")
     return height, width
 
 

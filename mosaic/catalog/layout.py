@@ -12,6 +12,8 @@ from mosaic.errors import NotACatalogError
 CATALOG = "catalog.json"
 COLLECTION = "collection.json"
 ITEMS = "items.parquet"
+ITEM_FILES = "items"
+"""Folder of the items as JSON, where they are few."""
 PREVIEW = "preview.png"
 VRT = "vrt"
 """Folder of the small VRTs that tiles need whose file lies inside the mosaic's folder."""

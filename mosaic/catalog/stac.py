@@ -66,21 +66,24 @@ def upgrade(item: Json) -> Json:
         **item,
         "type": "Feature",
         "stac_version": VERSION,
-        "stac_extensions": _extensions(item.get("stac_extensions") or [], properties, assets),
+        "stac_extensions": extensions(
+            item.get("stac_extensions") or [], properties, list(assets.values())
+        ),
         "properties": properties,
         "assets": assets,
         "links": _dicts(item.get("links")),
     }
 
 
-def _extensions(given: list[str], properties: Json, assets: dict[str, Json]) -> list[str]:
+def extensions(given: list[str], properties: Json, assets: list[Json]) -> list[str]:
+    """Schemas of the extensions that are used: those given, and the newest of proj, raster, eo."""
     kept: dict[str, None] = {}
     for uri in given:
         name = uri.removeprefix(_EXTENSIONS).split("/")[0] if "/" in uri else uri
         if name not in _NEWEST:
             kept[uri] = None
     fields = set(properties)
-    for asset in assets.values():
+    for asset in assets:
         fields.update(asset)
         for band in asset.get("bands") or ():
             fields.update(band)

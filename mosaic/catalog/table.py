@@ -9,10 +9,12 @@ import math
 from array import array
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from struct import Struct
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from mosaic.catalog.source import Band, Source
 from mosaic.grid import Grids
@@ -21,6 +23,18 @@ from mosaic.outline import lonlat_bounds
 Json = dict[str, Any]
 Ints = npt.NDArray[np.int32]
 Bands = tuple[Band, ...]
+
+SHARED = (
+    "platform",
+    "constellation",
+    "mission",
+    "instruments",
+    "gsd",
+    "processing:level",
+    "license",
+    "providers",
+)
+"""Properties that few distinct values of describe all items."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +79,12 @@ class Table:
     """(n, 4) the items' own bbox, NaN where they have none."""
     extent: npt.NDArray[np.float64]
     """(n, 4) bounds of the items' geometry, NaN where they have none."""
+    cloud_cover: npt.NDArray[np.float64]
+    """(n,) ``eo:cloud_cover`` in percent, NaN where an item has none."""
+    trait: Ints
+    """(n,) row of what an item shares with others."""
+    traits: list[Json]
+    """Distinct values of the fields :data:`SHARED` and of ``collection``."""
     assets: dict[str, Assets]
     """By name of the asset."""
     grids: Grids
@@ -73,6 +93,10 @@ class Table:
     """(grids, 4) bounds of each grid in degrees (:func:`mosaic.outline.lonlat_bounds`)."""
     bands: list[Bands]
     """Distinct bands."""
+
+    def shared(self) -> list[Json]:
+        """The traits that the items have."""
+        return [self.traits[row] for row in np.unique(self.trait).tolist()]
 
     def first_grid(self) -> Ints:
         """(n,) grid of each item's first asset; -1 for an item without one."""
@@ -93,6 +117,9 @@ class Table:
             sort=[self.sort[row] for row in used],
             bbox=self.bbox[used],
             extent=self.extent[used],
+            cloud_cover=self.cloud_cover[used],
+            trait=self.trait[used],
+            traits=self.traits,
             assets={
                 name: replace(
                     assets,
@@ -161,6 +188,10 @@ class _Columns:
     mask_nodata: array[int] = field(default_factory=lambda: array("b"))
 
 
+_GRID = Struct("<i2q6d")
+_GRID_FIELDS = np.dtype([("crs", "<i4"), ("shape", "<i8", 2), ("transform", "<f8", 6)])
+
+
 class Builder:
     """Gathers items into a :class:`Table`."""
 
@@ -171,9 +202,12 @@ class Builder:
         self._sort: list[Any] = []
         self._bbox = array("d")
         self._extent = array("d")
+        self._cloud_cover = array("d")
+        self._trait = array("i")
+        self._traits: dict[bytes, int] = {}
         self._assets: dict[str, _Columns] = {}
         self._crs: dict[str, int] = {}
-        self._grids: dict[tuple[Any, ...], int] = {}
+        self._grids: dict[bytes, int] = {}
         self._bands: dict[Bands, int] = {}
 
     def __len__(self) -> int:
@@ -189,11 +223,18 @@ class Builder:
         self._sort.append(time or None if by == "datetime" else item["properties"].get(by))
         self._bbox.extend(bbox(item))
         self._extent.extend(extent(item))
+        properties = item["properties"]
+        clouds = properties.get("eo:cloud_cover")
+        self._cloud_cover.append(clouds if isinstance(clouds, int | float) else math.nan)
+        trait = orjson.dumps([item.get("collection"), *map(properties.get, SHARED)])
+        self._trait.append(self._traits.setdefault(trait, len(self._traits)))
         for source in sources:
             if source.crs is None or source.bands is None:
                 raise ValueError(f"{source.item} {source.asset} is incomplete")
+            if source.shape is None or source.transform is None:
+                raise ValueError(f"{source.item} {source.asset} has no grid")
             crs = self._crs.setdefault(source.crs, len(self._crs))
-            grid = (crs, source.shape, source.transform)
+            grid = _GRID.pack(crs, *source.shape, *source.transform)
             columns = self._assets.setdefault(source.asset, _Columns())
             columns.item.append(row)
             columns.href.append(source.href)
@@ -202,13 +243,14 @@ class Builder:
             columns.mask_nodata.append(source.mask_nodata)
 
     def table(self) -> Table:
-        """What was gathered."""
-        grids = list(self._grids)
+        """What was gathered; the builder is empty then."""
+        packed = np.frombuffer(b"".join(self._grids), _GRID_FIELDS)
+        self._grids = {}
         laid = Grids(
             tuple(self._crs),
-            np.array([grid[0] for grid in grids], np.int32),
-            np.array([grid[1] for grid in grids], np.int64).reshape(-1, 2),
-            np.array([grid[2] for grid in grids], np.float64).reshape(-1, 6),
+            packed["crs"].astype(np.int32),
+            packed["shape"].astype(np.int64),
+            packed["transform"].astype(np.float64),
         )
         return Table(
             line=np.arange(len(self._id), dtype=np.int32),
@@ -217,6 +259,12 @@ class Builder:
             sort=self._sort,
             bbox=np.array(self._bbox).reshape(-1, 4),
             extent=np.array(self._extent).reshape(-1, 4),
+            cloud_cover=np.array(self._cloud_cover),
+            trait=np.array(self._trait, np.int32),
+            traits=[
+                dict(zip(("collection", *SHARED), orjson.loads(trait), strict=True))
+                for trait in self._traits
+            ],
             assets={
                 name: Assets(
                     np.array(c.item, np.int32),

@@ -60,7 +60,9 @@ def _item(
     day: np.datetime64,
 ) -> dict[str, Any]:
     name = f"S2A_{epsg % 100:02d}T{number:07d}_{day}_L2A".replace("-", "")
-    base = f"https://scenes.example.org/sentinel-2-l2a/{epsg % 100}/{day.astype(object).year}/{name}"
+    base = (
+        f"https://scenes.example.org/sentinel-2-l2a/{epsg % 100}/{day.astype(object).year}/{name}"
+    )
     if np.ptp(ring[:, 0]) > 180:  # across 180 degrees: two parts, west > east
         ring = np.column_stack([np.mod(ring[:, 0], 360.0), ring[:, 1]])
         west, east = ring[:, 0].min(), ring[:, 0].max() - 360.0

@@ -1,0 +1,301 @@
+"""The STAC catalog of a mosaic: ``catalog.json``, ``collection.json``, items as JSON files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from mosaic.builder.options import Options
+from mosaic.builder.scan import band_fields
+from mosaic.builder.spool import unpacked
+from mosaic.builder.tiles import Frame
+from mosaic.catalog.gti import Index
+from mosaic.catalog.layout import (
+    CATALOG,
+    COLLECTION,
+    ITEM_FILES,
+    ITEMS,
+    MARK,
+    PREVIEW,
+    VRT,
+    index_name,
+    safe,
+)
+from mosaic.catalog.source import has_code
+from mosaic.catalog.stac import VERSION, crs_fields, extensions
+from mosaic.catalog.table import Table
+from mosaic.outline import lonlat_union
+from mosaic.version import __version__
+
+Json = dict[str, Any]
+
+GTI_MEDIA = "application/geopackage+sqlite3"
+PARQUET_MEDIA = "application/vnd.apache.parquet"
+ITEM_MEDIA = "application/geo+json"
+_MOST_VALUES = 50
+"""Values of a property that a summary lists."""
+_PARENT_LINKS = ("license", "cite-as", "about")
+"""Links of the items' own collections that are true of the mosaic too."""
+
+
+def collection(
+    name: str,
+    table: Table,
+    parents: Mapping[str, Json],
+    frame: Frame,
+    options: Options,
+    indexes: dict[str, Index],
+    stacks: list[str],
+    slices: dict[str, list[str]],
+) -> Json:
+    """The STAC collection: what the items share, their extent, every file of the mosaic.
+
+    ``parents``: collections that items were given with, by id; what they say of licence and
+    providers is carried over for those that have items in the mosaic.
+    """
+    times = sorted(time for time in table.datetime if time)
+    height, width = frame.grid.shape
+    scenes = source_crs(table)
+    traits = table.shared()
+    origins = _values(traits, "collection")
+    known = [parents[origin] for origin in origins if origin in parents]
+    where = {
+        **crs_fields(frame.crs),
+        "proj:shape": [height, width],
+        "proj:transform": list(frame.grid.affine)[:6],
+    }
+    assets = {**_own_assets(), **_index_assets(indexes, stacks, slices, where)}
+    item_assets = _item_assets(indexes, known)
+    summaries = _summaries(table, traits, scenes)
+    told: Json = {
+        "keywords": list(dict.fromkeys(chain(*(one.get("keywords") or () for one in known)))),
+        "providers": _providers([*known, *traits]),
+    }
+    return {
+        "type": "Collection",
+        "stac_version": VERSION,
+        "stac_extensions": extensions([], summaries, [*assets.values(), *item_assets.values()]),
+        "id": name,
+        "title": name,
+        "description": _description(len(table.id), origins, known),
+        "license": _license([*known, *traits]),
+        "extent": {
+            "spatial": {"bbox": [list(lonlat_union(table.lonlat))]},
+            "temporal": {"interval": [[times[0], times[-1]] if times else [None, None]]},
+        },
+        "links": [
+            {"rel": "root", "href": f"./{CATALOG}", "type": "application/json"},
+            {"rel": "parent", "href": f"./{CATALOG}", "type": "application/json"},
+            *_parent_links(known),
+        ],
+        **{field: values for field, values in told.items() if values},
+        "item_assets": item_assets,
+        "assets": assets,
+        "summaries": summaries,
+        MARK: {"crs": frame.crs, "shape": [height, width], "transform": where["proj:transform"]},
+        "mosaic:assets": list(indexes),
+        "mosaic:items": len(table.id),
+        "mosaic:sort": ("+" if options.ascending else "-") + options.sort,
+        "mosaic:source_crs": scenes,
+        "mosaic:version": __version__,
+    }
+
+
+def _description(count: int, origins: list[str], known: list[Json]) -> str:
+    titles = {one["id"]: one.get("title") or one["id"] for one in known}
+    named = ", ".join(titles.get(origin, origin) for origin in origins)
+    return f"Virtual mosaic of {count} items{named and f' of {named}'} made by mosaic {__version__}"
+
+
+def _values(traits: list[Json], field: str) -> list[Any]:
+    """Distinct values of a field, members of lists apart, in order."""
+    found: dict[bytes, Any] = {}
+    for one in traits:
+        value = one.get(field)
+        for part in value if isinstance(value, list) else [value]:
+            if part is not None:
+                found[orjson.dumps(part)] = part
+    return [found[key] for key in sorted(found)]
+
+
+def _license(parts: list[Json]) -> str:
+    licenses = {str(one["license"]) for one in parts if one.get("license")}
+    return licenses.pop() if len(licenses) == 1 else "other"
+
+
+def _providers(parts: list[Json]) -> list[Json]:
+    """Providers by name; who is named twice has the roles of both."""
+    found: dict[str, Json] = {}
+    for provider in chain(*(one.get("providers") or () for one in parts)):
+        if isinstance(provider, dict) and provider.get("name"):
+            other = found.setdefault(provider["name"], dict(provider))
+            roles = [*(other.get("roles") or ()), *(provider.get("roles") or ())]
+            if roles:
+                other["roles"] = list(dict.fromkeys(roles))
+    return list(found.values())
+
+
+def _parent_links(known: list[Json]) -> list[Json]:
+    links = {
+        (link["rel"], link["href"]): link
+        for one in known
+        for link in one.get("links") or ()
+        if isinstance(link, dict)
+        and link.get("rel") in _PARENT_LINKS
+        and str(link.get("href")).startswith(("http://", "https://"))
+    }
+    return list(links.values())
+
+
+def _summaries(table: Table, traits: list[Json], scenes: list[list[Any]]) -> Json:
+    found: Json = {"proj:code": sorted(crs for crs, _ in scenes if has_code(crs))}
+    for field in ("platform", "constellation", "mission", "instruments", "gsd", "processing:level"):
+        values = _values(traits, field)
+        if 0 < len(values) <= _MOST_VALUES:
+            found[field] = values
+    clouds = table.cloud_cover[~np.isnan(table.cloud_cover)]
+    if len(clouds):
+        found["eo:cloud_cover"] = {"minimum": float(clouds.min()), "maximum": float(clouds.max())}
+    return {field: values for field, values in found.items() if values}
+
+
+def _item_assets(indexes: dict[str, Index], known: list[Json]) -> Json:
+    """What the items' assets have in common, as the index declares it."""
+    found: Json = {}
+    for asset, index in indexes.items():
+        said: Json = next(
+            (
+                one["item_assets"][asset]
+                for one in known
+                if isinstance((one.get("item_assets") or {}).get(asset), dict)
+            ),
+            {},
+        )
+        told = {field: said[field] for field in ("title", "description", "type") if field in said}
+        bands = [
+            # scale and offset are each item's own
+            {k: v for k, v in band_fields(band).items() if not k.startswith("raster:")}
+            for band in index.bands
+        ]
+        found[asset] = {**told, "roles": said.get("roles") or ["data"], "bands": bands}
+    return found
+
+
+def _own_assets() -> Json:
+    return {
+        "geoparquet-items": {
+            "href": f"./{ITEMS}",
+            "type": PARQUET_MEDIA,
+            "title": "Items (stac-geoparquet)",
+            "roles": ["stac-items"],
+        },
+        "mosaic-preview": {
+            "href": f"./{PREVIEW}",
+            "type": "image/png",
+            "title": "Footprints by CRS",
+            "roles": ["overview"],
+        },
+    }
+
+
+def _index_assets(
+    indexes: dict[str, Index], stacks: list[str], slices: dict[str, list[str]], where: Json
+) -> Json:
+    assets: Json = {}
+    for asset, index in indexes.items():
+        assets[asset] = {
+            "href": f"./{index_name(asset)}",
+            "type": GTI_MEDIA,
+            "title": f"{asset}: GDAL raster tile index",
+            "roles": ["tile-index"],
+            **where,
+            "bands": [band_fields(band) for band in index.bands],
+            "mosaic:resampling": index.resampling,
+        }
+        for path in slices.get(asset, ()):
+            label = path.rpartition("_")[2].removesuffix(".gti")
+            assets[f"{asset} {label}"] = {
+                "href": f"./{path}",
+                "type": "application/xml",
+                "title": f"{asset} in {label}: GDAL raster tile index",
+                "roles": ["tile-index", "slice"],
+            }
+    for path in stacks:
+        assets[path.removesuffix(".vrt")] = {
+            "href": f"./{path}",
+            "type": "application/xml",
+            "title": f"Stack of {path.removesuffix('.vrt').replace('_', ', ')}",
+            "roles": ["tile-index", "stack"],
+            **where,
+        }
+    return assets
+
+
+def source_crs(table: Table) -> list[list[Any]]:
+    """[CRS, items] of the scenes, most frequent first."""
+    used = table.grids.crs_index[table.first_grid()]
+    counts = np.bincount(used, minlength=len(table.grids.crs))
+    return [
+        [table.grids.crs[i], int(counts[i])]
+        for i in np.argsort(-counts, kind="stable")
+        if counts[i]
+    ]
+
+
+def write_item_files(folder: Path, lines: Iterable[bytes]) -> list[Json]:
+    """Items as JSON files; returns the links of the collection to them."""
+    links = []
+    taken: set[str] = set()
+    (folder / ITEM_FILES).mkdir()
+    for number, line in enumerate(lines):
+        item = unpacked(line)
+        name = safe(item["id"])
+        if name.lower() in taken:  # ids may differ in what a file name can't hold
+            name = f"{name}_{number}"
+        taken.add(name.lower())
+        for part in (*item["assets"].values(), *item["links"]):
+            if part["href"].startswith("./"):
+                part["href"] = f".{part['href']}"
+        (folder / ITEM_FILES / f"{name}.json").write_bytes(_pretty(item))
+        link = {"rel": "item", "href": f"./{ITEM_FILES}/{name}.json", "type": ITEM_MEDIA}
+        links.append({**link, "title": item["id"]})
+    return links
+
+
+def write_stac(folder: Path, document: Json) -> None:
+    """``catalog.json`` and, last of all, ``collection.json`` with the list of all files."""
+    title = document["title"]
+    catalog = {
+        "type": "Catalog",
+        "stac_version": VERSION,
+        "id": f"{document['id']}-catalog",
+        "title": title,
+        "description": document["description"],
+        "links": [
+            {"rel": "root", "href": f"./{CATALOG}", "type": "application/json"},
+            {
+                "rel": "child",
+                "href": f"./{COLLECTION}",
+                "type": "application/json",
+                "title": title,
+            },
+        ],
+    }
+    (folder / CATALOG).write_bytes(_pretty(catalog))
+    files = {asset["href"].removeprefix("./") for asset in document["assets"].values()}
+    files |= {CATALOG, COLLECTION, *_below(folder, VRT, "*.vrt"), *_below(folder, ITEM_FILES, "*")}
+    (folder / COLLECTION).write_bytes(_pretty({**document, "mosaic:files": sorted(files)}))
+
+
+def _below(folder: Path, name: str, pattern: str) -> Iterator[str]:
+    for path in (folder / name).rglob(pattern):
+        yield path.relative_to(folder).as_posix()
+
+
+def _pretty(document: Json) -> bytes:
+    return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
