@@ -30,6 +30,7 @@ def build(
     stacks: Sequence[Sequence[str]] = (),
     nodata: float | None = None,
     dtype: str | None = None,
+    raw: bool = False,
     overwrite: bool = False,
     skip_bad: bool = False,
     verify: bool = False,
@@ -43,8 +44,9 @@ def build(
     common names. ``resampling``: rasterio's name, or a mapping from asset to name with ``*``
     for the others. ``sort``: a property; the first in its order lies on top (``-datetime``: the
     newest). ``slices``: ``none``, ``day``, ``month`` or ``year``. ``stacks``: lists of
-    single-band assets. ``nodata``, ``dtype``: for sources that declare none. ``skip_bad``:
-    leave out, and report, what can't be indexed. ``verify``: read every header and believe it.
+    single-band assets. ``nodata``, ``dtype``: for sources that declare none. ``raw``: the
+    files' own numbers, with no scale and offset. ``skip_bad``: leave out, and report, what can't
+    be indexed. ``verify``: read every header and believe it.
 
     Raises :class:`~mosaic.errors.InputError` with a problem for each item that can't be
     indexed, :class:`~mosaic.errors.CatalogError` when the folder can't be written,
@@ -66,6 +68,7 @@ def build(
         stacks=stacks,
         nodata=nodata,
         dtype=dtype,
+        raw=raw,
         skip_bad=skip_bad,
         verify=verify,
         overwrite=overwrite,

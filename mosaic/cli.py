@@ -115,6 +115,9 @@ def main() -> None:
 )
 @click.option("--nodata", type=float, help="Nodata value of scenes that declare none.")
 @click.option("--dtype", metavar="TYPE", help="Data type, where items tell none; spares a read.")
+@click.option(
+    "--raw", is_flag=True, help="The files' own numbers: no scale, no offset, nothing harmonised."
+)
 @click.option("--overwrite", is_flag=True, help="Replace the mosaic that is there.")
 @click.option("--skip-bad", is_flag=True, help="Leave out, and report, what can't be indexed.")
 @click.option(

@@ -43,6 +43,8 @@ class Options:
     """Value that means no data in sources that declare none, or None."""
     dtype: str | None = None
     """Data type of sources whose items don't tell it, or None: read it from one of them."""
+    raw: bool = False
+    """Whether numbers are the files' own: no scale and offset declared, none changed."""
     skip_bad: bool = False
     """Whether items that can't be indexed are left out and reported."""
     verify: bool = False
@@ -67,6 +69,7 @@ def options(
     stacks: Sequence[Sequence[str]] = (),
     nodata: float | None = None,
     dtype: str | None = None,
+    raw: bool = False,
     skip_bad: bool = False,
     verify: bool = False,
     overwrite: bool = False,
@@ -102,6 +105,7 @@ def options(
         stacks=stacked,
         nodata=nodata,
         dtype=dtype,
+        raw=raw,
         skip_bad=skip_bad,
         verify=verify,
         overwrite=overwrite,
