@@ -126,11 +126,12 @@ def asset(header: Header) -> Json:
         **crs_fields(header.crs),
         "proj:shape": list(header.shape),
         "proj:transform": list(header.transform),
-        "bands": [_band(band) for band in header.bands],
+        "bands": [band_fields(band) for band in header.bands],
     }
 
 
-def _band(band: Band) -> Json:
+def band_fields(band: Band) -> Json:
+    """A band as STAC 1.1 tells it, with the fields of raster 2 and eo 2."""
     fields: Json = {"data_type": band.dtype}
     if band.name:
         fields["name"] = band.name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import stac_geoparquet.arrow
 
 from mosaic.builder.even import even
 from mosaic.builder.options import SLICES, Options
+from mosaic.builder.scan import band_fields
 from mosaic.builder.tiles import Frame
 from mosaic.catalog.gti import Index, index_xml
 from mosaic.catalog.href import relative, unsigned
@@ -31,7 +32,7 @@ from mosaic.catalog.layout import (
     stack_name,
 )
 from mosaic.catalog.source import has_code
-from mosaic.catalog.stac import PROJECTION, VERSION, crs_fields
+from mosaic.catalog.stac import PROJECTION, RASTER, VERSION, crs_fields
 from mosaic.catalog.table import Table
 from mosaic.catalog.vrt import stack
 from mosaic.errors import CatalogError, UsageError
@@ -242,6 +243,7 @@ def collection(
             "title": f"{asset}: GDAL raster tile index",
             "roles": ["tile-index"],
             **where,
+            "bands": _declared(index),
             "mosaic:resampling": index.resampling,
         }
         for path in slices.get(asset, ()):
@@ -252,18 +254,19 @@ def collection(
                 "title": f"{asset} in {label}: GDAL raster tile index",
                 "roles": ["tile-index", "slice"],
             }
-    for path in stacks:
+    for path, members in zip(stacks, options.stacks, strict=True):
         assets[path.removesuffix(".vrt")] = {
             "href": f"./{path}",
             "type": "application/xml",
             "title": f"Stack of {path.removesuffix('.vrt').replace('_', ', ')}",
             "roles": ["tile-index", "stack"],
             **where,
+            "bands": [band for name in members for band in _declared(indexes[name])],
         }
     return {
         "type": "Collection",
         "stac_version": VERSION,
-        "stac_extensions": [PROJECTION],
+        "stac_extensions": [PROJECTION, RASTER],
         "id": name,
         "title": name,
         "description": f"Virtual mosaic of {len(table.id)} items made by mosaic {__version__}",
@@ -285,6 +288,13 @@ def collection(
         "mosaic:source_crs": scenes,
         "mosaic:version": __version__,
     }
+
+
+def _declared(index: Index) -> list[Json]:
+    """The bands of an index, as its XML declares them."""
+    return [
+        band_fields(replace(band, name=band.name or index.asset, color="")) for band in index.bands
+    ]
 
 
 def source_crs(table: Table) -> list[list[Any]]:

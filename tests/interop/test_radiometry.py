@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,14 @@ from tests.support.mixed import MIXTURES, NEW, OLD, OVERVIEWS, STORED, Mixture, 
 from tests.support.scenes import read
 
 pytestmark = pytest.mark.interop
+
+OPEN = """
+import sys
+from osgeo import gdal
+gdal.UseExceptions()
+for text in sys.argv[1:]:
+    assert gdal.Open(text).RasterCount == 1
+"""
 
 _BUILT: dict[tuple[str, str], Pair] = {}
 
@@ -121,6 +131,13 @@ def test_opening_reads_no_tile(gdal: Root, case: Mixture, folder: Path) -> None:
             server.log.clear()
             gdal.run(["gdalinfo", str(out / "B04.gti.gpkg")], binds=[folder])
             assert server.log == []
+            texts = _changed(out / "B04.gti.gpkg")
+            assert len(texts) >= report.encodings[0].changed
+            assert all(
+                text.count("ScaleOffset") == text.count("SourceProperties") * 2 for text in texts
+            )
+            gdal.run(["python3", "-c", OPEN, *texts])
+            assert server.log == []
             here = translated(gdal, out / "B04.gti.gpkg", folder, *where)
             assert {method for method, _ in server.log} == {"GET"}
             assert {path.rpartition(".")[2] for _, path in server.log} == {"tif"}
@@ -128,6 +145,13 @@ def test_opening_reads_no_tile(gdal: Root, case: Mixture, folder: Path) -> None:
             local = built.raw if raw else built.mixed
             np.testing.assert_array_equal(here, translated(gdal, local, folder, *where))
     assert asked[False] <= asked[True]
+
+
+def _changed(index: Path) -> list[str]:
+    """The VRT texts of an index's tiles whose numbers change."""
+    with closing(sqlite3.connect(index)) as database:
+        texts = [row[0] for row in database.execute("SELECT location FROM tiles")]
+    return [text for text in texts if "ScaleOffset" in text]
 
 
 def _old(case: Mixture) -> int:
