@@ -27,6 +27,9 @@ _SAID = {
 }
 """What is to be said of items whose encoding isn't simply declared."""
 
+_SHOWN = 3
+"""Changes that are told one by one."""
+
 _NONE = "none is declared, values are raw"
 
 _Changes = dict[int, Recoding]
@@ -192,12 +195,15 @@ def _brought(target: _Variant, variants: list[_Variant], changes: _Changes) -> I
         how = changes[v.row]
         if how.changes:
             by_change.setdefault((how.ratio, how.shift), []).append(v)
+    to = f"are brought to scale {scale:g} and offset {offset:g}, {kind}"
+    if len(by_change) > _SHOWN:
+        changed = [v for v in variants if changes[v.row].changes]
+        yield f"{_counted(changed, variants)} {to}, from {len(by_change)} others"
+        by_change.clear()
     for (ratio, shift), some in by_change.items():
         what = f"{shift:+g}" if ratio == 1 else f"x {ratio:g} {shift:+g}"
-        yield (
-            f"{_counted(some, variants)} are brought to scale {scale:g} and offset {offset:g}, "
-            f"{kind}: their numbers are read {what}{_edge(some[0].band, changes[some[0].row])}"
-        )
+        edge = _edge(some[0].band, changes[some[0].row])
+        yield f"{_counted(some, variants)} {to}: their numbers are read {what}{edge}"
     some = [v for v in variants if v.band.nodata is None and changes[v.row].nodata_in is not None]
     if some:
         value = some[0].band.usual_nodata

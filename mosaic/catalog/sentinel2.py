@@ -41,6 +41,7 @@ _SUFFIX = re.compile(r"(_\d\dm)?([-_]jp2)?$")
 _PRODUCT = re.compile(r"S2[A-D]_MSIL\w\w_\d{8}T\d{6}_N(\d\d)(\d\d)_")
 _VERSION = re.compile(r"(\d\d?)\.(\d\d?)")
 _OWN = ("s2:processing_baseline", "sentinel:processing_baseline")
+_NAMES = ("s2:product_uri", "sentinel:product_id")
 _FLAGS = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
 
 
@@ -66,7 +67,7 @@ def encoded(item: Json, key: str, bands: tuple[Band, ...]) -> tuple[Band, ...]:
 
 def is_sentinel2(properties: Json) -> bool:
     """Whether an item is of Sentinel-2: a field of its own, or the platform's name."""
-    if any(field in properties for field in (*_OWN, *_FLAGS, "s2:product_uri")):
+    if any(field in properties for field in (*_OWN, *_FLAGS, *_NAMES)):
         return True
     names = (properties.get("constellation"), properties.get("platform"))
     return any(
@@ -80,8 +81,8 @@ def processing_baseline(properties: Json, item_id: str = "") -> tuple[int, int] 
         match = _VERSION.fullmatch(str(properties.get(field) or ""))
         if match:
             return int(match[1]), int(match[2])
-    for name in (str(properties.get("s2:product_uri") or ""), item_id):
-        match = _PRODUCT.match(name)
+    for name in (*(properties.get(field) for field in _NAMES), item_id):
+        match = _PRODUCT.match(str(name or ""))
         if match:
             return int(match[1]), int(match[2])
     return None

@@ -104,11 +104,13 @@ def recoded(tile: Tile, recodings: tuple[Recoding, ...]) -> str:
         bands.append(
             f'<VRTRasterBand dataType="{dtype}" band="{index}">'
             + _tag("NoDataValue", how.nodata_out)
+            + ("<ColorInterp>Alpha</ColorInterp>" if band.color == "Alpha" else "")
             + source(kind, str(index), dtype, scaling + _tag("NODATA", how.nodata_in))
             + "</VRTRasterBand>"
         )
     mask = ""
-    if any(how.changes and how.nodata_in is None for how in recodings):
+    alpha = any(band.color == "Alpha" for band in tile.bands)
+    if not alpha and any(how.changes and how.nodata_in is None for how in recodings):
         first = GDAL_TYPES[tile.bands[0].dtype]
         inner = source("SimpleSource", "mask,1", first, "")
         mask = f'<MaskBand><VRTRasterBand dataType="Byte">{inner}</VRTRasterBand></MaskBand>'

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import rasterio
+from rasterio.enums import ColorInterp
 
 import mosaic
 from mosaic.catalog.gti import read_xml
@@ -265,36 +266,58 @@ def test_nodata_becomes_that_of_the_index(tmp_path: Path) -> None:
     assert set(np.unique(values)) == {0, 2000, 3000}
 
 
-def _three_bands(path: Path, scene: Scene, masked: bool) -> None:
-    """A file of three bands without a nodata value, its left half masked or not."""
+def _two_or_three(path: Path, scene: Scene, dtype: str, alpha: bool, masked: bool) -> None:
+    """A file without a nodata value, of three bands or of one and alpha; its left half masked."""
     height, width = scene.shape
-    profile = {"driver": "GTiff", "width": width, "height": height, "count": 3, "dtype": "uint16"}
+    profile = {"driver": "GTiff", "width": width, "height": height, "dtype": dtype}
+    mask = np.full(scene.shape, 255, np.uint8)
+    mask[:, : width // 2] = 0
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
-        rasterio.open(path, "w", **profile, crs=scene.crs, transform=scene.transform) as dataset,
+        rasterio.open(
+            path,
+            "w",
+            **profile,
+            count=2 if alpha else 3,
+            crs=scene.crs,
+            transform=scene.transform,
+            **({"ALPHA": "YES"} if alpha else {}),
+        ) as dataset,
     ):
-        dataset.write(np.stack([np.full(scene.shape, 100 * n, np.uint16) for n in range(3)]))
-        if masked:
-            mask = np.full(scene.shape, 255, np.uint8)
-            mask[:, : width // 2] = 0
-            dataset.write_mask(mask)
+        dataset.write(np.full((1, *scene.shape), 100, dtype)[0], 1)
+        if alpha:
+            dataset.colorinterp = [ColorInterp.gray, ColorInterp.alpha]
+            dataset.write(mask.astype(dtype) * (257 if masked else 0) + (0 if masked else 65535), 2)
+        else:
+            dataset.write(np.full(scene.shape, 200, dtype), 2)
+            dataset.write(np.full(scene.shape, 300, dtype), 3)
+            if masked:
+                dataset.write_mask(mask)
 
 
 @pytest.mark.parametrize("crs", ["EPSG:32632", "EPSG:3035"])
-def test_a_mask_in_the_file_is_kept(tmp_path: Path, crs: str) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "alpha"), [("uint16", False), ("int16", False), ("float32", False), ("uint16", True)]
+)
+def test_a_mask_in_the_file_is_kept(tmp_path: Path, crs: str, dtype: str, alpha: bool) -> None:
+    """No nodata value anywhere: what the old files mask stays masked when their numbers change."""
     items = []
     for number, scene in enumerate(SCENES):
-        _three_bands(tmp_path / f"{scene.id}.tif", scene, masked=number < 2)
+        _two_or_three(tmp_path / f"{scene.id}.tif", scene, dtype, alpha, masked=number < 2)
         item = write_scene(tmp_path / "unused", scene)
         (asset, _) = item["assets"].values()
-        bands = [{"data_type": "uint16", "scale": 0.1, "offset": int(number < 2)}] * 3
+        bands: list[Json] = [{"data_type": dtype, "scale": 0.1, "offset": int(number < 2)}] * 3
+        asset["eo:bands"] = [{"name": name} for name in ("one", "two", "three")]
+        if alpha:
+            bands = [bands[0], {"data_type": dtype}]
+            asset["eo:bands"] = [{"name": "one"}, {"name": "alpha"}]
         asset |= {"href": str(tmp_path / f"{scene.id}.tif"), "raster:bands": bands}
-        del asset["eo:bands"]
         item["assets"] = {"all": asset}
         items.append(item)
     report = mosaic.build(items, tmp_path / "out", dst_crs=crs)
-    assert {(e.scale, e.offset, e.changed) for e in report.encodings} == {(0.1, 0.0, 2)}
+    assert (report.encodings[0].scale, report.encodings[0].offset) == (0.1, 0.0)
+    assert [one.changed for one in report.encodings] == ([2, 0] if alpha else [2, 2, 2])
     raw = mosaic.build(items, tmp_path / "raw", dst_crs=crs, raw=True)
     assert raw.shape == report.shape
     with (
@@ -304,7 +327,18 @@ def test_a_mask_in_the_file_is_kept(tmp_path: Path, crs: str) -> None:
         valid = one.read_masks(1) > 0
         np.testing.assert_array_equal(valid, other.read_masks(1) > 0)
         assert 0.3 < valid.mean() < 0.95
-        difference = one.read().astype(int) - other.read()
-    # a physical value of 1 at a scale of 0.1 is 10 numbers; the masked halves have none
-    assert (difference[:, ~valid] == 0).all()
-    assert {0, 10} == set(np.unique(difference[:, valid]))
+        difference = one.read(1).astype(int) - other.read(1)
+    # a physical value of 1 at a scale of 0.1 is 10 numbers
+    assert {0, 10} == set(np.unique(difference[valid]))
+
+
+def test_many_encodings_make_one_note(tmp_path: Path) -> None:
+    scenes = tuple(replace(scene, dtype="float32", nodata=None) for scene in SCENES)
+    scenes = (*scenes, replace(scenes[3], id="s4", datetime="2030-01-01T00:00:00Z"))
+    tells = [{"bands": {"scale": 0.01 * (n + 1), "offset": 0}} for n in range(4)]
+    tells.append({"bands": {"scale": 1, "offset": 0}})
+    report = _built(tmp_path, tells, scenes, bands=["B04"])
+    assert report.notes == (
+        "B04: 4 of 5 items (such as s3) are brought to scale 1 and offset 0, the newest, from 4 "
+        "others",
+    )

@@ -109,6 +109,11 @@ def test_a_scale_of_its_own_is_kept() -> None:
             "",
             (2, 12),
         ),
+        (
+            {"sentinel:product_id": "S2B_MSIL2A_20210101T000001_N0214_R116_T60VUK_2021"},
+            "S2B_60VUK_20210101_0_L2A",
+            (2, 14),
+        ),
         ({}, "S2B_MSIL1C_20220413T150759_N0400_R025_T33XWJ_20220414T082126", (4, 0)),
         ({}, "S2A_MSIL2A_20190101T000001_R116_T60VUK_20201007T214652", None),
         ({}, "S2A_13TDE_20231008_0_L2A", None),
@@ -216,6 +221,8 @@ def test_other_items_are_left_alone() -> None:
         (Band("uint16", nodata=None, scale=1e-4), NEW, 0, (1.0, 1000.0)),
         # rounding of scale and offset is no difference
         (Band("uint16", nodata=0, scale=0.00010000000000000002), (1e-4, -0.1), 0, (1.0, 1000.0)),
+        (Band("uint16", scale=float(np.float32(1e-4)), offset=0.0), NEW, 0, (1.0, 1000.0)),
+        (Band("uint16", scale=1e-4, offset=float(np.float32(-0.1))), NEW, 0, (1.0, 0.0)),
         (Band("uint16", scale=2.75e-5, offset=-0.2), (2.75e-5, -0.2), None, (1.0, 0.0)),
         # a factor, a broken shift
         (Band("uint16", nodata=0, scale=1e-3), NEW, 0, None),
