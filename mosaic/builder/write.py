@@ -263,10 +263,12 @@ def collection(
             **where,
             "bands": [band for name in members for band in _declared(indexes[name])],
         }
+    # raster 2 may only be named where one of its fields is
+    scaled = any("raster:scale" in band for one in indexes.values() for band in _declared(one))
     return {
         "type": "Collection",
         "stac_version": VERSION,
-        "stac_extensions": [PROJECTION, RASTER],
+        "stac_extensions": [PROJECTION, *([RASTER] if scaled else [])],
         "id": name,
         "title": name,
         "description": f"Virtual mosaic of {len(table.id)} items made by mosaic {__version__}",

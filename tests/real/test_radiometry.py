@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import orjson
 import pytest
@@ -73,6 +74,23 @@ def test_earth_search_originals_keep_their_offset(
     report = mosaic.build(shared / EARTH_SEARCH, tmp_path / "m", bands=["red-jp2"], skip_bad=True)
     assert _encodings(report) == [("red-jp2", 1e-4, -0.1, 0)]
     assert not [note for note in report.notes if "offset" in note]
+
+
+@pytest.mark.parametrize(("bands", "scaled"), [(("red", "scl"), True), (("scl",), False)])
+def test_the_collection_fits_the_raster_extension(
+    sealed: None, shared: Path, tmp_path: Path, bands: tuple[str, ...], scaled: bool
+) -> None:
+    """Which may be named only where its fields are used."""
+    mosaic.build(
+        shared / "stac-utils+rustac/crates/server/data/sentinel-2/item-collection.json",
+        tmp_path / "m",
+        bands=bands,
+    )
+    document = orjson.loads((tmp_path / "m/collection.json").read_bytes())
+    schema = orjson.loads((shared / "stac-extensions+raster/v2.0.0/schema.json").read_bytes())
+    assert (schema["$id"].rstrip("#") in document["stac_extensions"]) is scaled
+    problems = list(jsonschema.Draft7Validator(schema).iter_errors(document))
+    assert not problems if scaled else problems
 
 
 def test_planetary_computer(sealed: None, shared: Path, tmp_path: Path) -> None:
