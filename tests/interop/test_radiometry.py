@@ -69,6 +69,27 @@ def test_equals_scenes_stored_in_the_newest_encoding(
     np.testing.assert_array_equal(here, translated(gdal, built.twin, folder, *where))
 
 
+@pytest.mark.parametrize("case", MIXTURES[:3], ids=str)
+def test_equals_gdalwarp_of_scenes_stored_so(gdal: Root, case: Mixture, folder: Path) -> None:
+    """Without any index: numpy's files laid over each other by gdalwarp, the newest last."""
+    built = made(case, "nearest", folder)
+    here = translated(gdal, built.mixed, folder)
+    text = gdal.run(["gdalinfo", "-json", str(built.mixed)], binds=[folder]).stdout
+    corners = json.loads(text)["cornerCoordinates"]
+    bounds = [*corners["lowerLeft"], *corners["upperRight"]]
+    top_first = sorted(case.scenes, key=lambda scene: scene.id)
+    top_first.sort(key=lambda scene: scene.datetime, reverse=True)
+    files = [built.twin_scenes / scene.id / "B04.tif" for scene in reversed(top_first)]
+    out = folder / f"{gdal.name}-warped.tif"
+    command = ["gdalwarp", "-q", "-overwrite", "-et", 0, "-r", "near", "-t_srs", case.crs]
+    command += ["-te", *bounds, "-ts", here.shape[1], here.shape[0], *files, out]
+    gdal.run([str(word) for word in command], binds=[folder])
+    exact = read(out)[0]
+    assert np.count_nonzero(exact) > exact.size // 4
+    # GTI warps with an error of an eighth of a pixel: at the edges of fields the neighbour shows
+    assert (here == exact).mean() > 0.999
+
+
 def test_one_ground_has_one_value(gdal: Root, folder: Path) -> None:
     built = made(MIXTURES[0], "nearest", folder)
     home = built.mixed.parent

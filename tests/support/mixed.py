@@ -145,6 +145,8 @@ class Pair:
     """Of the mixture's build."""
     scenes: Path
     """Folder with the mixture's files."""
+    twin_scenes: Path
+    """Folder with the twins'."""
 
     @property
     def indexes(self) -> dict[str, Path]:
@@ -182,7 +184,10 @@ def pair(case: Mixture, folder: Path, resampling: str) -> Pair:
         home / "twin/B04.gti.gpkg",
         home / "raw/B04.gti.gpkg",
         found["mixed"],
-        home / "mixed/scenes" if case.inside else home / "mixed-scenes",
+        *(
+            home / kind / "scenes" if case.inside else home / f"{kind}-scenes"
+            for kind in ("mixed", "twin")
+        ),
     )
 
 
