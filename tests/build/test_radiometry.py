@@ -342,3 +342,30 @@ def test_many_encodings_make_one_note(tmp_path: Path) -> None:
         "B04: 4 of 5 items (such as s3) are brought to scale 1 and offset 0, the newest, from 4 "
         "others",
     )
+
+
+def test_what_another_file_tells_is_said(tmp_path: Path) -> None:
+    """Items without bands: one header is read for all, and its scale and offset with it."""
+    items = []
+    for scene in SCENES:
+        item = write_scene(tmp_path, scene)
+        path = tmp_path / scene.id / "B04.tif"
+        with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as dataset:
+            dataset.scales, dataset.offsets = (1e-4,), (0,)
+        item["assets"] = {"B04": {**item["assets"]["B04"], "href": str(path)}}
+        del item["assets"]["B04"]["raster:bands"]
+        items.append(item)
+    report = mosaic.build(items, tmp_path / "out")
+    assert report.headers_read == 1
+    assert _declares(tmp_path) == (1e-4, 0)
+    assert report.notes == (
+        "B04: 3 of 4 items (such as s3) tell no scale and offset: those of another file of their "
+        "collection are taken",
+    )
+    for item, baseline in zip(items, ("02.14", "02.14", "04.00", "04.00"), strict=True):
+        item["properties"] |= {**S2, "s2:processing_baseline": baseline}
+    report = mosaic.build(items, tmp_path / "out", overwrite=True)
+    # the first file, of an old baseline, is believed of itself alone
+    assert _declares(tmp_path) == (1e-4, -0.1)
+    assert report.encodings[0].changed == 2
+    assert report.notes[0].startswith("B04: 3 of 4 items (such as s3) tell no offset, or no scale")
