@@ -2,7 +2,7 @@
 
 From processing baseline 04.00 on (25 January 2022, and all of Collection 1) 1000 is added to the
 numbers of reflectance bands: reflectance = (DN - 1000) / 10000, in L1C and in L2A; 0 is still no
-data. Many catalogs don't declare that (Planetary Computer, CDSE's first items, Earth Search v0);
+data. Many catalogs don't declare that (Planetary Computer, Earth Search v0);
 Earth Search subtracts it in the COGs of ``sentinel-2-l2a``, says so in
 ``earthsearch:boa_offset_applied`` (v0: ``sentinel:boa_offset_applied``), and declares an offset of
 -0.1 all the same; the JPEG 2000 originals in the same items keep it.
