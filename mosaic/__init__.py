@@ -31,6 +31,7 @@ def build(
     nodata: float | None = None,
     dtype: str | None = None,
     item_files: int = 1000,
+    raw: bool = False,
     overwrite: bool = False,
     skip_bad: bool = False,
     verify: bool = False,
@@ -45,8 +46,9 @@ def build(
     for the others. ``sort``: a property; the first in its order lies on top (``-datetime``: the
     newest). ``slices``: ``none``, ``day``, ``month`` or ``year``. ``stacks``: lists of
     single-band assets. ``nodata``, ``dtype``: for sources that declare none. ``item_files``:
-    most items of which each is also written as a JSON file. ``skip_bad``:
-    leave out, and report, what can't be indexed. ``verify``: read every header and believe it.
+    most items of which each is also written as a JSON file. ``raw``: the files' own numbers,
+    with no scale and offset. ``skip_bad``: leave out, and report, what can't be indexed.
+    ``verify``: read every header and believe it.
 
     Raises :class:`~mosaic.errors.InputError` with a problem for each item that can't be
     indexed, :class:`~mosaic.errors.CatalogError` when the folder can't be written,
@@ -69,6 +71,7 @@ def build(
         nodata=nodata,
         dtype=dtype,
         item_files=item_files,
+        raw=raw,
         skip_bad=skip_bad,
         verify=verify,
         overwrite=overwrite,

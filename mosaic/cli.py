@@ -123,6 +123,9 @@ def main() -> None:
     show_default=True,
     help="Write items as JSON files too, if they are N or fewer.",
 )
+@click.option(
+    "--raw", is_flag=True, help="The files' own numbers: no scale, no offset, nothing harmonised."
+)
 @click.option("--overwrite", is_flag=True, help="Replace the mosaic that is there.")
 @click.option("--skip-bad", is_flag=True, help="Leave out, and report, what can't be indexed.")
 @click.option(

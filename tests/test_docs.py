@@ -182,7 +182,7 @@ def test_documents_never_show_the_prefix_and_link_to_what_exists() -> None:
 
 def test_architecture_names_every_module() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    assert len(text.splitlines()) < 150
+    assert len(text.splitlines()) < 200
     modules = [
         path
         for path in sorted((ROOT / "mosaic").rglob("*.py"))

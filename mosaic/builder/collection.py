@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def collection(
         "proj:shape": [height, width],
         "proj:transform": list(frame.grid.affine)[:6],
     }
-    assets = {**_own_assets(), **_index_assets(indexes, stacks, slices, where)}
+    assets = {**_own_assets(), **_index_assets(options, indexes, stacks, slices, where)}
     item_assets = _item_assets(indexes, known)
     summaries = _summaries(table, traits, scenes)
     told: Json = {
@@ -204,7 +205,11 @@ def _own_assets() -> Json:
 
 
 def _index_assets(
-    indexes: dict[str, Index], stacks: list[str], slices: dict[str, list[str]], where: Json
+    options: Options,
+    indexes: dict[str, Index],
+    stacks: list[str],
+    slices: dict[str, list[str]],
+    where: Json,
 ) -> Json:
     assets: Json = {}
     for asset, index in indexes.items():
@@ -214,7 +219,7 @@ def _index_assets(
             "title": f"{asset}: GDAL raster tile index",
             "roles": ["tile-index"],
             **where,
-            "bands": [band_fields(band) for band in index.bands],
+            "bands": _declared(index),
             "mosaic:resampling": index.resampling,
         }
         for path in slices.get(asset, ()):
@@ -225,15 +230,23 @@ def _index_assets(
                 "title": f"{asset} in {label}: GDAL raster tile index",
                 "roles": ["tile-index", "slice"],
             }
-    for path in stacks:
+    for path, members in zip(stacks, options.stacks, strict=True):
         assets[path.removesuffix(".vrt")] = {
             "href": f"./{path}",
             "type": "application/xml",
             "title": f"Stack of {path.removesuffix('.vrt').replace('_', ', ')}",
             "roles": ["tile-index", "stack"],
             **where,
+            "bands": [band for name in members for band in _declared(indexes[name])],
         }
     return assets
+
+
+def _declared(index: Index) -> list[Json]:
+    """The bands of an index, as its XML declares them."""
+    return [
+        band_fields(replace(band, name=band.name or index.asset, color="")) for band in index.bands
+    ]
 
 
 def source_crs(table: Table) -> list[list[Any]]:

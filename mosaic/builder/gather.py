@@ -19,7 +19,8 @@ from mosaic.builder.trust import disagreements
 from mosaic.catalog.facts import asset_for, data_assets, sources
 from mosaic.catalog.headers import Header, read_headers
 from mosaic.catalog.href import location, resolve
-from mosaic.catalog.source import Band, Source, holds
+from mosaic.catalog.sentinel2 import encoded
+from mosaic.catalog.source import Band, Source, Told, holds
 from mosaic.catalog.stac import TIMES, crs_fields, upgrade
 from mosaic.catalog.table import Builder, utc
 from mosaic.errors import HeaderError, Problem, UsageError
@@ -261,14 +262,14 @@ def _add(
             assets[key] = _with_header(assets[key], header)
         elif source.bands is None:
             if kind in known:
-                source = replace(source, bands=known[kind])
+                source = replace(source, bands=_shared(known[kind]))
             elif options.dtype:
                 source = replace(source, bands=(Band(options.dtype, source.asset),))
         filled = _with_nodata(source, options)
         if not filled.located or filled.bands is None:
             result.bad.append(_incomplete(filled))
             continue
-        whole.append(filled)
+        whole.append(replace(filled, bands=encoded(item, key, filled.bands)))
         assets[key] = _complete(assets[key], filled, said)
     if whole:
         try:
@@ -343,6 +344,7 @@ def _believed(source: Source, header: Header) -> Source:
                     nodata=nodata,
                     scale=found.scale if scaled else said.scale,
                     offset=found.offset if scaled else said.offset,
+                    told=found.told if scaled else said.told,
                     unit=said.unit or found.unit,
                     color=found.color or said.color,
                 )
@@ -355,6 +357,14 @@ def _believed(source: Source, header: Header) -> Source:
         transform=header.transform,
         bands=bands,
         mask_nodata=masked,
+    )
+
+
+def _shared(bands: tuple[Band, ...]) -> tuple[Band, ...]:
+    """Bands of one file for another whose item tells none."""
+    return tuple(
+        replace(band, told=Told.SHARED if band.told is not Told.NOTHING else Told.NOTHING)
+        for band in bands
     )
 
 

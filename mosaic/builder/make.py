@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -15,19 +15,20 @@ import numpy.typing as npt
 
 from mosaic import plot
 from mosaic.builder import write
+from mosaic.builder.bands import Common, common_bands, misfit
 from mosaic.builder.collection import Json, collection, write_item_files, write_stac
 from mosaic.builder.gather import Gathered, gather
 from mosaic.builder.inputs import Source, items
 from mosaic.builder.options import Options
 from mosaic.builder.parquet import write_items
 from mosaic.builder.publish import building
-from mosaic.builder.report import Report
+from mosaic.builder.report import Encoded, Report
 from mosaic.builder.spool import spool
-from mosaic.builder.tiles import Frame, common_bands, frame, misfit, tiles
+from mosaic.builder.tiles import Frame, frame, tiles
 from mosaic.builder.trust import contradictions
 from mosaic.catalog.gti import Index, write_index
 from mosaic.catalog.layout import ITEMS, PREVIEW, index_name
-from mosaic.catalog.table import Assets, Bands, Table, drawing_order
+from mosaic.catalog.table import Assets, Table, drawing_order
 from mosaic.errors import InputError, NoItemsError, Problem, UsageError
 from mosaic.grid import Bounds, choose_crs, utm
 from mosaic.outline import lonlat_union, meets
@@ -70,13 +71,14 @@ def make(
             notes.append(f"{timeless} of {len(table.id)} items have no time: they are in no slice")
         indexes: dict[str, Index] = {}
         counts: list[tuple[str, int]] = []
+        encodings: list[Encoded] = []
         slices = write.time_slices(table, options.slices)
         slice_files: dict[str, list[str]] = {}
         for asset in table.assets:
             progress(asset, 0)
-            bands = chosen[asset]
-            index = Index(asset, place.grid, place.crs, bands, options.method(asset))
-            written = tiles(table, index, place, z, target)
+            common = chosen[asset]
+            index = Index(asset, place.grid, place.crs, common.bands, options.method(asset))
+            written = tiles(table, index, place, z, target, common.recodings)
             if not written.tiles.location:
                 notes.append(f"{asset}: no tile lies inside the mosaic")
                 continue
@@ -87,6 +89,7 @@ def make(
             write_index(folder / index_name(asset), index, written.tiles)
             indexes[asset] = index
             counts.append((index_name(asset), len(written.tiles.location)))
+            encodings += _encoded(table, asset, common)
             slice_files[asset] = write.write_slices(folder, target, index, slices)
         stacks = [write.write_stack(folder, members, indexes) for members in options.stacks]
         document = collection(
@@ -114,6 +117,7 @@ def make(
             path=str(target),
             items=len(table.id),
             indexes=tuple(counts),
+            encodings=tuple(encodings),
             stacks=tuple(stacks),
             slices=tuple(one.label for one in slices),
             crs=place.crs,
@@ -159,35 +163,46 @@ def _hint(gathered: Gathered, options: Options) -> str:
 
 def _agreed(
     table: Table, gathered: Gathered, options: Options
-) -> tuple[Table, dict[str, Bands], list[str]]:
+) -> tuple[Table, dict[str, Common], list[str]]:
     """The table without what contradicts itself or doesn't fit; each asset's bands; notes."""
     bad = contradictions(table)
     gathered.bad += bad.values()
-    chosen: dict[str, Bands] = {}
+    chosen: dict[str, Common] = {}
     kept: dict[str, Assets] = {}
-    notes: list[str] = []
+    said: dict[str, list[str]] = {}
     for name, assets in table.assets.items():
         assets = assets.take(np.flatnonzero(~np.isin(assets.item, list(bad))))
         if not len(assets.item):
             continue
-        bands, misfits, said = common_bands(assets, table)
-        for row in misfits:
-            gathered.bad.append(misfit(table, name, assets, row, bands))
-        kept[name] = assets.take(np.setdiff1d(np.arange(len(assets.item)), misfits))
-        chosen[name] = bands
-        notes += [f"{name}: {text}" for text in said]
+        common = common_bands(assets, table, options.raw)
+        for row in common.misfits:
+            gathered.bad.append(misfit(table, name, assets, row, common.bands))
+        kept[name] = assets.take(np.setdiff1d(np.arange(len(assets.item)), common.misfits))
+        chosen[name] = common
+        for text in common.notes:
+            said.setdefault(text, []).append(name)
     if gathered.bad and not options.skip_bad:
         raise _refusal(gathered, options)
     if not kept:
         raise NoItemsError(gathered.bad, "nothing is left to index")
     _names_differ(list(kept))
     table = replace(table, assets=kept).compact()
+    notes = [f"{', '.join(names)}: {text}" for text, names in said.items()]
     notes += [
         f"{name}: {len(assets.item)} of {len(table.id)} items have it"
         for name, assets in table.assets.items()
         if len(assets.item) < len(table.id)
     ]
     return table, chosen, notes
+
+
+def _encoded(table: Table, asset: str, common: Common) -> Iterator[Encoded]:
+    """What each band of an index declares, and how many of its items are brought to that."""
+    used = table.assets[asset].bands
+    for position, band in enumerate(common.bands):
+        rows = [row for row, how in common.recodings.items() if how[position].changes]
+        changed = int(np.isin(used, rows).sum())
+        yield Encoded(index_name(asset), position + 1, band.scale, band.offset, changed)
 
 
 def _names_differ(assets: list[str]) -> None:

@@ -45,6 +45,8 @@ class Options:
     """Data type of sources whose items don't tell it, or None: read it from one of them."""
     item_files: int = 1000
     """Most items of which each is also written as a JSON file."""
+    raw: bool = False
+    """Whether numbers are the files' own: no scale and offset declared, none changed."""
     skip_bad: bool = False
     """Whether items that can't be indexed are left out and reported."""
     verify: bool = False
@@ -70,6 +72,7 @@ def options(
     nodata: float | None = None,
     dtype: str | None = None,
     item_files: int = 1000,
+    raw: bool = False,
     skip_bad: bool = False,
     verify: bool = False,
     overwrite: bool = False,
@@ -108,6 +111,7 @@ def options(
         nodata=nodata,
         dtype=dtype,
         item_files=item_files,
+        raw=raw,
         skip_bad=skip_bad,
         verify=verify,
         overwrite=overwrite,

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from mosaic.errors import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What the numbers of one band of an index mean: value = number * scale + offset."""
+
+    file: str
+    """File name of the index."""
+    band: int
+    """Its band, from 1."""
+    scale: float
+    """Declared scale; 1 when none is."""
+    offset: float
+    """Declared offset; 0 when none is."""
+    changed: int
+    """Items whose numbers are brought to this encoding as they are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +34,8 @@ class Report:
     """Items indexed."""
     indexes: tuple[tuple[str, int], ...]
     """(file name, tiles) of each tile index."""
+    encodings: tuple[Encoded, ...]
+    """What the numbers of each band of each index mean."""
     stacks: tuple[str, ...]
     """File names of the stacks."""
     slices: tuple[str, ...]
@@ -49,6 +67,7 @@ class Report:
             "path": self.path,
             "items": self.items,
             "indexes": [{"file": name, "tiles": count} for name, count in self.indexes],
+            "encodings": [asdict(one) for one in self.encodings],
             "stacks": list(self.stacks),
             "slices": list(self.slices),
             "crs": self.crs,

@@ -131,7 +131,7 @@ def asset(header: Header) -> Json:
 
 
 def band_fields(band: Band) -> Json:
-    """A band as STAC 1.1 describes it."""
+    """A band as STAC 1.1 tells it, with the fields of raster 2 and eo 2."""
     fields: Json = {"data_type": band.dtype}
     if band.name:
         fields["name"] = band.name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -16,10 +16,10 @@ from odc.geo.geobox import GeoBox
 from mosaic.catalog.gti import Index, Tiles
 from mosaic.catalog.href import location, relative
 from mosaic.catalog.layout import VRT, safe
+from mosaic.catalog.radiometry import Recoding
 from mosaic.catalog.source import Band
-from mosaic.catalog.table import Assets, Bands, Table
-from mosaic.catalog.vrt import Tile, masked, warped, with_mask
-from mosaic.errors import Problem
+from mosaic.catalog.table import Assets, Table
+from mosaic.catalog.vrt import Tile, masked, recoded, warped, with_mask
 from mosaic.grid import (
     LONLAT,
     Bounds,
@@ -210,55 +210,6 @@ def bbox_outline(bbox: Bounds, crs: str) -> shapely.Geometry:
     return shapely.union_all(outlines(grids, crs, pixel).geometry)
 
 
-def common_bands(assets: Assets, table: Table) -> tuple[Bands, list[int], list[str]]:
-    """Bands of an index, rows of assets that don't fit them, and what should be said.
-
-    Count and data types are those of most items. Scale and offset are declared when all agree;
-    nodata is the most frequent one (GDAL honours each tile's own).
-    """
-    shapes = [tuple(band.dtype for band in bands) for bands in table.bands]
-    usage = np.bincount(assets.bands, minlength=len(shapes))
-    votes: Counter[tuple[str, ...]] = Counter()
-    for shape, count in zip(shapes, usage, strict=True):
-        votes[shape] += int(count)
-    chosen = votes.most_common(1)[0][0]
-    fits = np.array([shape == chosen for shape in shapes])
-    misfits = [int(row) for row in np.flatnonzero(~fits[assets.bands])]
-    kinds = [(table.bands[i], int(usage[i])) for i in np.flatnonzero(fits & (usage > 0))]
-    notes: list[str] = []
-    result = []
-    for position in range(len(chosen)):
-        variants = [(bands[position], count) for bands, count in kinds]
-        first = max(variants, key=lambda pair: pair[1])[0]
-        declared = [(band, count) for band, count in variants if band.nodata is not None]
-        nodata = max(declared, key=lambda pair: pair[1])[0].nodata if declared else None
-        if len({(band.scale, band.offset) for band, _ in variants}) > 1:
-            notes.append("items differ in scale and offset: none is declared, values are raw")
-            first = replace(first, scale=1.0, offset=0.0)
-        if len({band.nodata for band, _ in variants if band.nodata == band.nodata}) > 1:
-            notes.append(f"items differ in nodata: the mosaic declares {nodata:g}")
-        result.append(replace(first, nodata=nodata))
-    return tuple(result), misfits, list(dict.fromkeys(notes))
-
-
-def misfit(table: Table, name: str, assets: Assets, row: int, chosen: Bands) -> Problem:
-    """An asset whose band count or data type isn't that of the others."""
-    own = table.bands[assets.bands[row]]
-    return Problem(
-        "bands",
-        f"has {_kind(own)}, most items have {_kind(chosen)}",
-        "build them apart, or leave it out with --skip-bad",
-        table.id[assets.item[row]],
-        name,
-        assets.href[row],
-    )
-
-
-def _kind(bands: Bands) -> str:
-    types = list(dict.fromkeys(band.dtype for band in bands))
-    return f"{len(bands)} band{'s'[: len(bands) > 1]} of {' and '.join(types)}"
-
-
 @dataclass(frozen=True, slots=True)
 class Written:
     """The rows of one index and the VRT files that they need."""
@@ -270,11 +221,17 @@ class Written:
 
 
 def tiles(
-    table: Table, index: Index, frame: Frame, z: npt.NDArray[np.int64], folder: Path
+    table: Table,
+    index: Index,
+    frame: Frame,
+    z: npt.NDArray[np.int64],
+    folder: Path,
+    recodings: Mapping[int, tuple[Recoding, ...]],
 ) -> Written:
     """The rows of one asset's index.
 
     ``folder``: the mosaic's final place; files inside it get relative locations.
+    ``recodings``: of bands, by their row in the table, that the index encodes otherwise.
     """
     assets = table.assets[index.asset]
     grids = table.grids
@@ -293,7 +250,8 @@ def tiles(
     plain = pieces.plain[piece] & (grids.upright[assets.grid[row]] | foreign)
     blind = (foreign | ~plain) & _mask_is_lost(index)
     plain &= ~blind
-    direct = plain & ~assets.mask_nodata[row]
+    changed = np.isin(assets.bands[row], list(recodings))
+    direct = plain & ~assets.mask_nodata[row] & ~changed
     files: dict[str, str] = {}
     locations = []
     columns = (row.tolist(), piece.tolist(), nth.tolist(), direct.tolist(), blind.tolist())
@@ -306,10 +264,18 @@ def tiles(
         # ids may differ in what a file name can't hold: the item's number tells them apart
         number = int(table.line[assets.item[r]])
         name = f"{VRT}/{safe(index.asset)}/{safe(table.id[assets.item[r]])}_{number}_{n}.vrt"
-        tile = _tile(table, index, assets, r, kept)
+        tile = _tile(table, assets, r, kept)
+        how = recodings.get(int(assets.bands[r]))
         if bool(plain[len(locations)]):
-            text = masked(tile)
+            text = recoded(tile, how) if how else masked(tile)
         else:
+            if how:  # numbers change before they are resampled
+                text = recoded(tile, how)
+                inner = name.replace(".vrt", "_stored.vrt")
+                if inside:
+                    files[inner] = text
+                    text = inner.rpartition("/")[2]
+                tile = _encoded(tile, text, how)
             bounds = pieces.bounds[p]
             shape, affine = _piece_grid(frame, bounds)
             tile = _turned(tile, frame.crs, bounds)
@@ -358,7 +324,15 @@ def _mask_is_lost(index: Index) -> bool:
     return len(bands) not in (1, 3) or any(band.dtype not in ("uint8", "uint16") for band in bands)
 
 
-def _tile(table: Table, index: Index, assets: Assets, row: int, kept: str) -> Tile:
+def _encoded(tile: Tile, location: str, how: tuple[Recoding, ...]) -> Tile:
+    """A tile in the index's encoding, as the VRT at a location shows it."""
+    bands = tuple(
+        replace(band, nodata=one.nodata_out) for band, one in zip(tile.bands, how, strict=True)
+    )
+    return replace(tile, location=location, bands=bands)
+
+
+def _tile(table: Table, assets: Assets, row: int, kept: str) -> Tile:
     grid = int(assets.grid[row])
     inside = kept.startswith("./")
     # a VRT lies two folders below the mosaic's own

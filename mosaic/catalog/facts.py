@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from mosaic.catalog.href import resolve
-from mosaic.catalog.source import COLORS, GDAL_TYPES, Band, Source
+from mosaic.catalog.source import COLORS, GDAL_TYPES, Band, Source, Told
 from mosaic.errors import UsageError
 from mosaic.grid import LONLAT, affine6, canonical, transformer
 
@@ -162,7 +162,14 @@ def _band(fields: Json) -> Band:
         offset=_float(fields.get("raster:offset"), 0.0),
         unit=str(fields.get("unit") or ""),
         color=COLORS.get(str(fields.get("eo:common_name") or fields.get("name") or ""), ""),
+        told=_told(fields),
     )
+
+
+def _told(fields: Json) -> Told:
+    if number(fields.get("raster:offset")) is not None:
+        return Told.DECLARED
+    return Told.NOTHING if number(fields.get("raster:scale")) is None else Told.SCALE
 
 
 def band_names(asset: Json) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from mosaic.catalog.href import is_remote, location
-from mosaic.catalog.source import GDAL_TYPES, Band
+from mosaic.catalog.source import GDAL_TYPES, Band, Told
 from mosaic.errors import HeaderError, Problem, UsageError
 from mosaic.grid import affine6, canonical
 from mosaic.settings import HeaderSettings
@@ -106,15 +106,17 @@ def _header(href: str, dataset: Any) -> Header:
             raise HeaderError(
                 Problem("dtype", f"band {index} has data type {dtype}", "convert it", href=href)
             )
+        scale, offset = dataset.scales[index - 1], dataset.offsets[index - 1]
         bands.append(
             Band(
                 dtype=dtype,
                 name=dataset.descriptions[index - 1] or "",
                 nodata=dataset.nodatavals[index - 1],
-                scale=dataset.scales[index - 1],
-                offset=dataset.offsets[index - 1],
+                scale=scale,
+                offset=offset,
                 unit=dataset.units[index - 1] or "",
                 color=_COLORS.get(dataset.colorinterp[index - 1], ""),
+                told=Told.NOTHING if (scale, offset) == (1.0, 0.0) else Told.DECLARED,
             )
         )
     flags = dataset.mask_flag_enums

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 
 GDAL_TYPES = {
     "uint8": "Byte",
@@ -42,16 +43,44 @@ def has_code(crs: str) -> bool:
 _INTEGER = re.compile(r"(u?)int(\d+)$")
 
 
-def holds(dtype: str, value: float) -> bool:
-    """Whether pixels of a data type can have a value."""
+def span(dtype: str) -> tuple[int, int] | None:
+    """Least and greatest number of an integer type; None for other types."""
     match = _INTEGER.match(dtype)
     if not match:
+        return None
+    bits = int(match[2])
+    return (0, 2**bits - 1) if match[1] else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+
+def holds(dtype: str, value: float) -> bool:
+    """Whether pixels of a data type can have a value."""
+    ends = span(dtype)
+    if ends is None:
         return True
     if not math.isfinite(value) or not float(value).is_integer():
         return False
-    bits = int(match[2])
-    low, high = (0, 2**bits) if match[1] else (-(2 ** (bits - 1)), 2 ** (bits - 1))
-    return bool(low <= value < high)
+    return ends[0] <= value <= ends[1]
+
+
+class Told(StrEnum):
+    """How it is known what the numbers of a band mean."""
+
+    NOTHING = ""
+    """Nobody tells: scale 1 and offset 0 are defaults."""
+    SCALE = "scale"
+    """The item declares a scale and no offset."""
+    DECLARED = "declared"
+    """The item or the file declares it."""
+    SHARED = "shared"
+    """Another file of the collection declares it."""
+    ASSUMED = "assumed"
+    """A rule for the product tells (:mod:`mosaic.catalog.sentinel2`), the item doesn't."""
+    REMOVED = "removed"
+    """The item declares an offset that it also says to be removed: none is taken."""
+    DOUBTED = "doubted"
+    """The item declares what its processing baseline contradicts: believed."""
+    UNSURE = "unsure"
+    """The item says its offset isn't removed, in a field that is known to err: believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +101,10 @@ class Band:
     """Unit of the physical values, or empty."""
     color: str = ""
     """GDAL's colour interpretation (Red, Green, Blue, Alpha, Palette), or empty."""
+    told: Told = Told.NOTHING
+    """How scale and offset are known."""
+    usual_nodata: float | None = None
+    """Nodata value of the product, where neither item nor file declares one, or None."""
 
     def __post_init__(self) -> None:
         """Drops a nodata value that the data type can't hold: no pixel can have it."""

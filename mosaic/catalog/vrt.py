@@ -1,8 +1,9 @@
 """Small VRTs that a tile index needs where a tile can't be read as it is.
 
-Three cases: a tile that a mosaic shows in pieces (on both sides of the antimeridian, round a
+Four cases: a tile that a mosaic shows in pieces (on both sides of the antimeridian, round a
 pole) or that GDAL would place wrongly (rotated, south-up), as a warped VRT of each piece; a file
-that doesn't declare the nodata value its item does; and a stack of single-band indexes.
+that doesn't declare the nodata value its item does; one whose numbers are encoded otherwise than
+the index's; and a stack of single-band indexes.
 Source: GDAL's VRT driver documentation.
 """
 
@@ -13,6 +14,7 @@ from xml.sax.saxutils import escape
 
 from affine import Affine
 
+from mosaic.catalog.radiometry import Recoding
 from mosaic.catalog.source import GDAL_TYPES, Band
 
 WARP_ALGORITHMS = {
@@ -69,26 +71,53 @@ def _source(tile: Tile) -> str:
 
 def masked(tile: Tile) -> str:
     """A VRT of one file whose nodata value is declared in its stead."""
+    return recoded(tile, tuple(Recoding(1.0, 0.0, b.nodata, b.nodata) for b in tile.bands))
+
+
+def recoded(tile: Tile, recodings: tuple[Recoding, ...]) -> str:
+    """A VRT of one file with its bands' numbers brought to another encoding, and their nodata.
+
+    Where a band that changes has no nodata value, the file's own mask, if it has one, is kept.
+    """
     height, width = tile.shape
     rect = f'xOff="0" yOff="0" xSize="{width}" ySize="{height}"'
-    bands = []
-    for index, band in enumerate(tile.bands, 1):
-        nodata = band.nodata
-        kind = "SimpleSource" if nodata is None else "ComplexSource"
-        bands.append(
-            f'<VRTRasterBand dataType="{GDAL_TYPES[band.dtype]}" band="{index}">'
-            + _tag("NoDataValue", nodata)
-            + f"<{kind}><SourceFilename {_source(tile)}</SourceFilename>"
-            f"<SourceBand>{index}</SourceBand>"
+
+    def source(kind: str, band: str, dtype: str, more: str) -> str:
+        return (
+            f"<{kind}><SourceFilename {_source(tile)}</SourceFilename>"
+            f"<SourceBand>{band}</SourceBand>"
             f'<SourceProperties RasterXSize="{width}" RasterYSize="{height}" '
-            f'DataType="{GDAL_TYPES[band.dtype]}" BlockXSize="{_BLOCK}" BlockYSize="{_BLOCK}"/>'
-            f"<SrcRect {rect}/><DstRect {rect}/>"
-            + _tag("NODATA", nodata)
-            + f"</{kind}></VRTRasterBand>"
+            f'DataType="{dtype}" BlockXSize="{_BLOCK}" BlockYSize="{_BLOCK}"/>'
+            f"<SrcRect {rect}/><DstRect {rect}/>{more}</{kind}>"
         )
+
+    bands = []
+    for index, (band, how) in enumerate(zip(tile.bands, recodings, strict=True), 1):
+        dtype = GDAL_TYPES[band.dtype]
+        kind = "SimpleSource" if how.nodata_in is None and not how.changes else "ComplexSource"
+        scaling = (
+            f"<ScaleOffset>{number(how.shift)}</ScaleOffset>"
+            f"<ScaleRatio>{number(how.ratio)}</ScaleRatio>"
+            if how.changes
+            else ""
+        )
+        bands.append(
+            f'<VRTRasterBand dataType="{dtype}" band="{index}">'
+            + _tag("NoDataValue", how.nodata_out)
+            + ("<ColorInterp>Alpha</ColorInterp>" if band.color == "Alpha" else "")
+            + source(kind, str(index), dtype, scaling + _tag("NODATA", how.nodata_in))
+            + "</VRTRasterBand>"
+        )
+    mask = ""
+    alpha = any(band.color == "Alpha" for band in tile.bands)
+    if not alpha and any(how.changes and how.nodata_in is None for how in recodings):
+        first = GDAL_TYPES[tile.bands[0].dtype]
+        inner = source("SimpleSource", "mask,1", first, "")
+        mask = f'<MaskBand><VRTRasterBand dataType="Byte">{inner}</VRTRasterBand></MaskBand>'
     return (
         f'<VRTDataset rasterXSize="{width}" rasterYSize="{height}"><SRS>{escape(tile.crs)}</SRS>'
-        f"<GeoTransform>{geotransform(tile.transform)}</GeoTransform>{''.join(bands)}</VRTDataset>"
+        f"<GeoTransform>{geotransform(tile.transform)}</GeoTransform>{''.join(bands)}{mask}"
+        "</VRTDataset>"
     )
 
 
