@@ -13,11 +13,9 @@ from pathlib import Path
 from typing import IO, Any
 
 import orjson
-import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import stac_geoparquet.arrow
 
+from mosaic.builder import rows
 from mosaic.builder.scan import scan
 from mosaic.catalog.facts import RASTER_SUFFIXES
 from mosaic.catalog.href import resolve
@@ -274,9 +272,9 @@ def _parquet(path: Path, base: str) -> Iterator[Found]:
             return
         yield from _parents(parquet.schema_arrow.metadata or {})
         for batch in parquet.iter_batches(4096):
-            for item in stac_geoparquet.arrow.stac_table_to_items(_boxed(batch)):
+            for item in rows.items(batch):
                 yield Given(item, base)
-    except Exception as error:  # pyarrow and stac-geoparquet raise whatever a bad file provokes
+    except Exception as error:  # pyarrow and shapely raise whatever a bad file provokes
         reason = str(error).partition("\n")[0][:200] or type(error).__name__
         what = f"{path} can't be read as stac-geoparquet ({reason})"
         yield Problem("parquet", what, "look at the file")
@@ -288,18 +286,3 @@ def _parents(metadata: dict[bytes, bytes]) -> Iterator[Parent]:
     for document in (found.get("collection"), *(found.get("collections") or {}).values()):
         if isinstance(document, dict):
             yield Parent(document)
-
-
-def _boxed(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Items whose bbox is a list, as before stac-geoparquet 1.0, with the struct of today."""
-    place = batch.schema.get_field_index("bbox")
-    if place < 0 or not pa.types.is_list(batch.schema.types[place]):
-        return batch
-    boxes = batch.column(place)
-    count = 6 if pc.max(pc.list_value_length(boxes)).as_py() == 6 else 4
-    sides = ["xmin", "ymin", "zmin", "xmax", "ymax", "zmax"]
-    names = sides if count == 6 else [name for name in sides if not name.startswith("z")]
-    struct = pa.StructArray.from_arrays(
-        [pc.list_element(boxes, index) for index in range(count)], names
-    )
-    return batch.set_column(place, "bbox", struct)

@@ -16,6 +16,7 @@ import stac_geoparquet.arrow
 from pystac.validation.local_validator import LocalValidator
 
 import mosaic
+from mosaic.builder import rows
 from mosaic.errors import UsageError
 from tests.support.scenes import item_of, seam_scenes
 
@@ -279,12 +280,20 @@ def test_mixed_boxes_and_geometries(tmp_path: Path) -> None:
     items[3]["properties"]["links"] = "a name that items have themselves"
     report = mosaic.build(items, tmp_path / "m")
     assert [note for note in report.notes if "links" in note]
-    rows = {row["id"]: row for row in pq.read_table(tmp_path / "m" / "items.parquet").to_pylist()}
+    found = {row["id"]: row for row in pq.read_table(tmp_path / "m" / "items.parquet").to_pylist()}
     box = {"xmin": west, "ymin": south, "xmax": east, "ymax": north}
-    assert rows[items[0]["id"]]["bbox"] == box
-    assert shapely.from_wkb(rows[items[1]["id"]]["geometry"]).geom_type == "MultiPolygon"
-    row = rows[items[2]["id"]]
+    assert found[items[0]["id"]]["bbox"] == box
+    assert shapely.from_wkb(found[items[1]["id"]]["geometry"]).geom_type == "MultiPolygon"
+    row = found[items[2]["id"]]
     assert row["proj:geometry"] == row["assets"]["B04"]["proj:geometry"] == row["geometry"]
+    # what the table gives back is what the files say
+    for item in rows.items(pq.read_table(tmp_path / "m" / "items.parquet").to_batches()[0]):
+        path = tmp_path / "m" / "items" / f"{item['id']}.json"
+        written = orjson.loads(path.read_bytes().replace(b'"../', b'"./'))
+        if item["id"] == items[0]["id"]:
+            written["bbox"] = [west, south, east, north]
+        written["properties"].pop("links", None)
+        assert item == written
     item = read(tmp_path / "m" / "items" / f"{items[2]['id']}.json")
     assert item["properties"]["proj:geometry"] == items[2]["geometry"]
     assert item["assets"]["B04"]["proj:geometry"] == items[2]["geometry"]
