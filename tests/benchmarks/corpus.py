@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import orjson
 import pyproj
+import shapely
+import shapely.geometry
 
 SIDE = 109_800
 BANDS = {"blue": ("B02", 0.49), "green": ("B03", 0.56), "red": ("B04", 0.665)}
@@ -66,7 +68,13 @@ def _item(
     if np.ptp(ring[:, 0]) > 180:  # across 180 degrees: two parts, west > east
         ring = np.column_stack([np.mod(ring[:, 0], 360.0), ring[:, 1]])
         west, east = ring[:, 0].min(), ring[:, 0].max() - 360.0
-        geometry = None
+        halves = [
+            shapely.transform(
+                shapely.clip_by_rect(shapely.Polygon(ring), *box), lambda c, t=t: c - t
+            )
+            for box, t in (((0, -90, 180, 90), (0, 0)), ((180, -90, 360, 90), (360, 0)))
+        ]
+        geometry = shapely.geometry.mapping(shapely.multipolygons(halves))
     else:
         west, east = ring[:, 0].min(), ring[:, 0].max()
         geometry = {"type": "Polygon", "coordinates": [ring.round(7).tolist()]}
