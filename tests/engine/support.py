@@ -37,12 +37,14 @@ def header(fetch: Fetch, size: int | None = None, href: str = "a.tif", first: in
     spans = [Span(0, first)]
     chunks = Chunks(size=size, href=href).add(spans, fetch(spans))
     asked: set[tuple[Span, ...]] = set()
-    while isinstance(found := parse(chunks), Need):
+    found = parse(chunks)
+    while isinstance(found, Need):
         assert found.spans
         assert found.spans not in asked, "asked again for what is at hand"
         assert all(span.stop > span.start for span in found.spans)
         asked.add(found.spans)
         chunks = chunks.add(found.spans, fetch(found.spans))
+        found = parse(chunks, found)
     return found
 
 

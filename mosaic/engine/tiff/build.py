@@ -70,7 +70,16 @@ _DTYPES = {
 }
 _SIDE = (1 << 31) - 1
 _BLOCKS = 1 << 48
-_REDUCED, _MASK, _YCBCR, _CIELAB = 1, 4, 6, (8, 9, 10)
+_REDUCED, _MASK, _YCBCR = 1, 4, 6
+_COLORS = {
+    5: "CMYK",
+    _YCBCR: "YCbCr without JPEG",
+    8: "CIELab",
+    9: "ICCLab",
+    10: "ITULab",
+    32844: "LogL",
+    32845: "LogLuv",
+}
 
 
 def tables(directory: Directory) -> tuple[Tag, ...]:
@@ -184,15 +193,16 @@ def _coding(
     if compression not in _PREDICTED:
         predictor = 1
     photometric = directory.number(Tag.PHOTOMETRIC, chunks, 1)
-    if photometric in _CIELAB or (photometric == _YCBCR and compression != JPEG):
-        raise unsupported(chunks, f"colours of kind {photometric} without JPEG")
+    if photometric in _COLORS and (photometric != _YCBCR or compression != JPEG):
+        # GDAL makes RGBA of these
+        raise unsupported(chunks, f"colours in {_COLORS[photometric]}")
     if directory.number(Tag.FILL_ORDER, chunks, 1) != 1:
         raise unsupported(chunks, "bytes that begin with their lowest bit")
     wide = bits == 8 * dtype.itemsize
     if predictor not in (1, 2, 3) or (predictor == 3 and dtype.kind != "f"):
         raise chunks.error(f"predictor {predictor} on samples of type {dtype.name}")
-    if predictor == 2 and (not wide or bits > 64):
-        raise unsupported(chunks, f"predictor 2 on samples of {bits} bits")
+    if predictor == 2 and (not wide or dtype.kind == "c"):
+        raise unsupported(chunks, f"predictor 2 on samples of {bits} bits, {dtype.name}")
     if compression in (JPEG, WEBP) and (dtype != np.uint8 or not wide):
         raise unsupported(chunks, f"{COMPRESSIONS[compression]} of samples of {bits} bits")
     if compression == LERC and (not wide or (dtype.itemsize > 4 and dtype != np.float64)):
@@ -211,7 +221,7 @@ def _placed(made: Image, directory: Directory, chunks: Chunks) -> Image:
         if made.tiled
         else (Tag.STRIP_OFFSETS, Tag.STRIP_BYTE_COUNTS)
     )
-    if made.tiled and begin not in directory.entries:
+    if made.tiled and begin not in directory.entries and Tag.STRIP_OFFSETS in directory.entries:
         # some old writers put tiles under the names of strips; libtiff reads them so
         begin, bytes_ = Tag.STRIP_OFFSETS, Tag.STRIP_BYTE_COUNTS
     offsets = _table(directory, chunks, begin, count)

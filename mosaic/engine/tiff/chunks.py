@@ -27,13 +27,16 @@ class Need:
 
     spans: tuple[Span, ...]
     """Disjoint, in order; none reaches beyond the end of the file where that is known."""
+    so_far: object = field(default=None, repr=False, compare=False)
+    """What was understood until here, for the parser to go on from."""
 
 
 class Missing(Exception):  # noqa: N818 - an answer, not an error: it never leaves the package
     """Bytes that aren't at hand."""
 
-    def __init__(self, spans: Iterable[Span]) -> None:
+    def __init__(self, spans: Iterable[Span], so_far: object = None) -> None:
         self.spans = tuple(spans)
+        self.so_far = so_far
         super().__init__(self.spans)
 
 
@@ -44,7 +47,7 @@ class Chunks:
     parts: tuple[tuple[int, memoryview], ...] = field(default=(), repr=False)
     """Offset and bytes of each part, in order of offset; none lies within another."""
     size: int | None = None
-    """Length of the file in bytes, or None while it isn't known."""
+    """Length of the file in bytes, or at most so many; None while nothing is known of it."""
     href: str = ""
     """Where the file lies, for messages."""
 
@@ -94,7 +97,7 @@ class Chunks:
     def check(self, span: Span, what: str) -> None:
         """Raise TiffError where a span can't lie in the file."""
         if self.size is not None and span.stop > self.size:
-            raise self.error(f"{what} ends at byte {span.stop}, but the file has {self.size}")
+            raise self.error(f"{what} ends at byte {span.stop} of at most {self.size}")
         if span.stop - span.start > LONGEST:
             raise self.error(f"{what} takes {span.stop - span.start} bytes, more than {LONGEST}")
 

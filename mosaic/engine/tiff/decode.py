@@ -21,7 +21,8 @@ from mosaic.errors import TiffBlockError
 Array = npt.NDArray[Any]
 
 _SLACK = 64 << 10
-_SCANS = 100  # of a progressive JPEG: each goes over the whole block, however few its bytes
+_ROOM = 16 << 20
+_WORK = 2 << 30  # bytes that a progressive JPEG may go over: each scan, however short, all of them
 _YCBCR = 6
 _BYTES: dict[int, Callable[..., Array]] = {
     build.LZW: imagecodecs.lzw_decode,
@@ -30,6 +31,15 @@ _BYTES: dict[int, Callable[..., Array]] = {
     build.PACKBITS: imagecodecs.packbits_decode,
     build.ZSTD: imagecodecs.zstd_decode,
 }
+_RATIO = {
+    build.NONE: 1,
+    build.LZW: 4096,
+    build.DEFLATE: 1032,
+    build.OLD_DEFLATE: 1032,
+    build.PACKBITS: 64,
+    build.ZSTD: 1 << 16,
+}
+"""How many times its own length a block can hold at most, by the formats' own limits."""
 _BLOBS = {1: imagecodecs.deflate_decode, 2: imagecodecs.zstd_decode}
 
 
@@ -75,6 +85,8 @@ def _plain(image: Image, data: Buffer, shape: tuple[int, int, int]) -> Array:
     """Blocks of bytes: none, LZW, deflate, PackBits, zstd."""
     height, width, depth = shape
     length = height * -(-width * depth * image.bits // 8)
+    if length > len(data) * _RATIO[image.compression]:
+        raise _UnsoundError(f"{len(data)} bytes can't hold {length}")
     if image.compression == build.NONE:
         raw = np.frombuffer(data, np.uint8)
     else:
@@ -105,7 +117,8 @@ def _unpacked(codec: Callable[..., Array], data: Buffer, length: int) -> Array:
         return codec(data, out=np.empty(length, np.uint8))
     except RuntimeError:
         # few blocks are longer than they must be: a roomier buffer tells them from broken ones
-        return codec(data, out=np.empty(2 * length + _SLACK, np.uint8))[:length]
+        room = min(length, _ROOM) + _SLACK
+        return codec(data, out=np.empty(length + room, np.uint8))[:length]
 
 
 def _unpredicted(
@@ -132,8 +145,9 @@ _LITTLE = np.dtype("<u2").isnative
 
 def _jpeg(image: Image, data: Buffer, shape: tuple[int, int, int]) -> Array:
     raw = bytes(data)
-    if raw.count(b"\xff\xda") > _SCANS:
-        raise _UnsoundError(f"more than {_SCANS} scans")
+    scans = raw.count(b"\xff\xda")
+    if scans * image.block_bytes > max(_WORK, 4 * image.block_bytes):
+        raise _UnsoundError(f"{scans} scans of {image.block_bytes} bytes")
     depth = shape[2]
     given = {1: "GRAYSCALE", 3: "RGB", 4: "CMYK"}.get(depth, "UNKNOWN")
     wanted = given

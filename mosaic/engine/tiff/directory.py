@@ -5,6 +5,7 @@ TIFF 6.0, section 2; BigTIFF as libtiff writes it.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -26,6 +27,7 @@ _TYPES = {
     1: "u1", 2: "u1", 3: "u2", 4: "u4", 6: "i1", 7: "u1", 8: "i2", 9: "i4", 11: "f4", 12: "f8",
     13: "u4", 16: "u8", 17: "i8", 18: "u8",
 }  # fmt: skip
+_SIZES = {kind: int(name[1:]) for kind, name in _TYPES.items()}
 _ENDIAN: Final[dict[Order, Literal["little", "big"]]] = {"<": "little", ">": "big"}
 _ORDERS: Final[dict[bytes, Order]] = {b"II": "<", b"MM": ">"}
 _UNSIGNED = (1, 3, 4, 13, 16, 18)
@@ -74,14 +76,15 @@ TABLES = (
     Tag.TILE_BYTE_COUNTS,
 )
 """Tags with a number for each block: these may be long, and are fetched where needed."""
-_KNOWN = np.array(sorted(Tag), np.uint16)
+_TAGS = {int(tag): tag for tag in Tag}
 _MOST = {
-    Tag.GDAL_METADATA: 16 << 20,
+    Tag.GDAL_METADATA: 1 << 20,
     Tag.GEO_ASCII_PARAMS: 1 << 20,
     Tag.MODEL_TIEPOINT: 6 << 16,
     Tag.COLOR_MAP: 3 << 16,
 }
 _MOST_VALUES = 1 << 16
+_TEXTS = (Tag.GDAL_METADATA, Tag.GEO_ASCII_PARAMS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +95,8 @@ class Layout:
     """``<`` for little, ``>`` for big endian."""
     big: bool
     """Whether it is a BigTIFF."""
-    entry: np.dtype[Any] = field(repr=False)
-    """Layout of one entry."""
+    entry: struct.Struct = field(repr=False)
+    """Layout of one entry: tag, type, count, value or offset."""
 
     @property
     def endian(self) -> Literal["little", "big"]:
@@ -130,7 +133,7 @@ class Entry:
     @property
     def size(self) -> int:
         """Bytes of a value."""
-        return np.dtype(_TYPES[self.kind]).itemsize
+        return _SIZES[self.kind]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,20 +204,30 @@ def layout(chunks: Chunks) -> tuple[Layout, int]:
         first = int.from_bytes(head[8:16], name)
     else:
         first = int.from_bytes(head[4:8], name)
-    word = f"{order}u{8 if big else 4}"
-    pair = f"{order}u2"
-    entry = np.dtype([("tag", pair), ("type", pair), ("count", word), ("value", word)])
+    entry = struct.Struct(f"{order}HH{'QQ' if big else 'II'}")
     return Layout(order, big, entry), first
 
 
-def directories(chunks: Chunks) -> list[Directory]:
-    """All directories that the chain from the header names, in order.
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """Directories as far as the chain was followed."""
 
-    Raises TiffError where the chain is a loop, too long, or leaves the file, and Missing.
+    found: tuple[Directory, ...]
+    """Those that are understood, in order."""
+    after: int
+    """Offset of the next one, or 0."""
+
+
+def directories(chunks: Chunks, so_far: Walk | None = None) -> Walk:
+    """All directories that the chain from the header names.
+
+    Raises TiffError where the chain is a loop, too long, or leaves the file; Missing, which holds
+    how far it came, where bytes aren't at hand.
     """
-    how, at = layout(chunks)
-    found: list[Directory] = []
-    seen: set[int] = set()
+    how, first = layout(chunks)
+    at = so_far.after if so_far else first
+    found = list(so_far.found) if so_far else []
+    seen = {directory.at for directory in found}
     while at:
         if at in seen:
             raise chunks.error(f"its directories are a loop: byte {at} comes twice")
@@ -223,11 +236,15 @@ def directories(chunks: Chunks) -> list[Directory]:
                 f"has more than {MOST_DIRECTORIES} directories", href=chunks.href
             )
         seen.add(at)
-        directory, at = _directory(chunks, how, at)
+        try:
+            directory, after = _directory(chunks, how, at)
+        except Missing as missing:
+            raise Missing(missing.spans, Walk(tuple(found), at)) from None
         found.append(directory)
+        at = after
     if not found:
         raise chunks.error("has no directory")
-    return found
+    return Walk(tuple(found), 0)
 
 
 def _directory(chunks: Chunks, how: Layout, at: int) -> tuple[Directory, int]:
@@ -237,21 +254,19 @@ def _directory(chunks: Chunks, how: Layout, at: int) -> tuple[Directory, int]:
     if not 0 < count <= MOST_ENTRIES:
         raise chunks.error(f"{name} counts {count} entries")
     start = at + how.head
-    stop = start + count * how.entry.itemsize
+    stop = start + count * how.entry.size
     data = chunks.get(Span(start, stop + how.word), name, AHEAD)
     after = int.from_bytes(data[-how.word :], how.endian)
-    rows = np.frombuffer(data, how.entry, count)
     entries: dict[Tag, Entry] = {}
-    inside = start + 4 + how.word  # where a value stands in the first entry
-    for row in np.flatnonzero(np.isin(rows["tag"], _KNOWN)).tolist():
-        number, kind, many, value = rows[row].item()
-        tag = Tag(number)
-        if tag in entries or kind not in _TYPES:
-            continue
-        size = many * np.dtype(_TYPES[kind]).itemsize
-        place = value if size > how.word else inside + row * how.entry.itemsize
-        _bounded(chunks, tag, many, Span(place, place + size))
-        entries[tag] = Entry(kind, many, place)
+    inside = start + 4 + how.word  # where a value stands in its entry
+    for number, kind, many, value in how.entry.iter_unpack(data[: -how.word]):
+        tag = _TAGS.get(number)
+        if tag is not None and tag not in entries and kind in _SIZES:
+            size = many * _SIZES[kind]
+            place = value if size > how.word else inside
+            _bounded(chunks, tag, many, Span(place, place + size))
+            entries[tag] = Entry(kind, many, place)
+        inside += how.entry.size
     return Directory(at, how.order, entries), after
 
 
@@ -261,6 +276,8 @@ def _bounded(chunks: Chunks, tag: Tag, count: int, span: Span) -> None:
             raise chunks.error(f"{tag.name} ends at byte {span.stop} of {chunks.size}")
         return
     most = _MOST.get(tag, _MOST_VALUES)
+    if count > most and tag in _TEXTS:
+        raise TiffUnsupportedError(f"{tag.name} of {count} bytes", href=chunks.href)
     if count > most:
         raise chunks.error(f"{tag.name} counts {count} values, more than {most}")
     chunks.check(span, tag.name)

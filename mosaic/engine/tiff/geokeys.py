@@ -165,10 +165,11 @@ def _geographic(keys: Keys) -> dict[str, Any] | None:
     else:
         return None
     axes = [("Longitude", "lon", "east"), ("Latitude", "lat", "north")]
+    ensemble = frame["type"] == "DatumEnsemble"
     return {
         "type": "GeographicCRS",
         "name": "unknown",
-        "datum": frame,
+        "datum_ensemble" if ensemble else "datum": frame,
         "coordinate_system": _axes("ellipsoidal", axes, "degree"),
     }
 

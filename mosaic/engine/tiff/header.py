@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from mosaic.engine.tiff import build, geo, metadata
 from mosaic.engine.tiff.chunks import Chunks, Missing, Need
-from mosaic.engine.tiff.directory import Directory, Tag, demand, directories, layout
+from mosaic.engine.tiff.directory import Directory, Tag, Walk, demand, directories, layout
 from mosaic.engine.tiff.image import Image
 from mosaic.errors import TiffError
 
@@ -95,18 +95,21 @@ class Tiff:
         return replace(self, levels=levels, ignored=(*self.ignored, *ignored))
 
 
-def parse(chunks: Chunks) -> Tiff | Need:
+def parse(chunks: Chunks, since: Need | None = None) -> Tiff | Need:
     """The header of a TIFF, or the ranges that must be added to ``chunks`` first.
 
-    Takes the first bytes of a file (16 KiB do for most), and whatever was asked for since.
+    Takes the first bytes of a file (16 KiB do for most), and whatever was asked for since; the last
+    answer, ``since``, spares it going over the same directories again.
     Classic TIFF and BigTIFF of either byte order. Raises TiffError for what is no TIFF, is
     damaged or contradicts itself, and TiffUnsupportedError for what only GDAL reads: then, and
     only then, another reader may have a right answer.
     """
+    walk = since.so_far if since is not None and isinstance(since.so_far, Walk) else None
     try:
-        return _parse(chunks)
+        walk = directories(chunks, walk)
+        return _parse(chunks, walk.found)
     except Missing as missing:
-        return Need(missing.spans)
+        return Need(missing.spans, missing.so_far or walk)
 
 
 _REST = (
@@ -117,13 +120,15 @@ _REST = (
 )
 
 
-def _parse(chunks: Chunks) -> Tiff:
-    found = directories(chunks)
+def _parse(chunks: Chunks, found: tuple[Directory, ...]) -> Tiff:
     first = found[0]
-    wanted = [(one, (*build.STRUCTURE, *build.tables(one))) for one in found]
+    kinds = [any(build.kind(one, chunks)) for one in found[1:]]
+    others = [one for one, part in zip(found[1:], kinds, strict=True) if part]
+    pages = [one for one, part in zip(found[1:], kinds, strict=True) if not part]
+    wanted = [(one, (*build.STRUCTURE, *build.tables(one))) for one in (first, *others)]
     demand(chunks, [*wanted, (first, _REST)])
     main = build.image(first, chunks)
-    levels, ignored = _levels(main, found[1:], chunks)
+    levels, ignored = _levels(main, others, chunks)
     bands, tags = metadata.read(first.text(Tag.GDAL_METADATA, chunks), main.samples)
     return Tiff(
         href=chunks.href,
@@ -136,8 +141,12 @@ def _parse(chunks: Chunks) -> Tiff:
         tags=tags,
         alpha=_alpha(main),
         palette=_palette(main, first, chunks),
-        ignored=ignored,
+        ignored=(*ignored, *(f"{_name(page)}: a further page" for page in pages)),
     )
+
+
+def _name(directory: Directory) -> str:
+    return f"directory at byte {directory.at}"
 
 
 def _levels(
@@ -148,11 +157,8 @@ def _levels(
     masks: dict[tuple[int, int], Image] = {}
     ignored: list[str] = []
     for directory in others:
-        reduced, mask = build.kind(directory, chunks)
-        name = f"directory at byte {directory.at}"
-        if not (reduced or mask):
-            ignored.append(f"{name}: a further page")
-            continue
+        _, mask = build.kind(directory, chunks)
+        name = _name(directory)
         if mask:
             one = build.image(directory, chunks)
             if one.samples == 1:

@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree as ET
+from xml.sax.saxutils import unescape
 
 import numpy as np
 
+_ENTITIES = {"&quot;": '"', "&apos;": "'"}
 _ROLES = ("scale", "offset", "description", "unittype")
 
 
@@ -34,7 +36,9 @@ def read(text: str, samples: int) -> tuple[tuple[BandTags, ...], tuple[tuple[str
     bands: list[dict[str, Any]] = [{} for _ in range(samples)]
     tags: list[tuple[str, str]] = []
     for item in _items(text):
-        value, role, sample = item.text or "", item.get("role", ""), item.get("sample", "")
+        # GDAL escapes texts, and then again as XML
+        value = unescape(item.text or "", _ENTITIES)
+        role, sample = item.get("role", ""), item.get("sample", "")
         if role in _ROLES and sample.isdecimal() and len(sample) < 7 and int(sample) < samples:
             _put(bands[int(sample)], role, value)
         elif not sample and not item.get("domain"):
