@@ -423,3 +423,19 @@ def test_colours_that_gdal_converts_are_refused(tmp_path: Path) -> None:
         tifffile.imwrite(path, values, photometric=photometric, planarconfig="contig")
         with pytest.raises(TiffUnsupportedError, match=why):
             open_tiff(path)
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_one_long_strip_is_read_in_pieces(tmp_path: Path, order: str, planar: str) -> None:
+    path = tmp_path / "a.tif"
+    values = np.random.default_rng(0).integers(0, 9999, (3, 1300, 700)).astype("u2")
+    image = values if planar == "separate" else np.moveaxis(values, 0, 2)
+    tifffile.imwrite(
+        path, image, byteorder=order, planarconfig=planar, photometric="rgb", rowsperstrip=1300
+    )
+    tiff = _check(path)
+    assert tiff.image.block_bytes <= 1 << 20
+    where = located(tiff.image, path.read_bytes(), 0, 0)
+    assert int(where.length) == tiff.image.block_bytes
+    assert np.array_equal(pixels(tiff.image, path.read_bytes()), values)

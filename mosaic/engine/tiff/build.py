@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mosaic.engine.tiff.chunks import Chunks
-from mosaic.engine.tiff.directory import TABLES, Directory, Tag
+from mosaic.engine.tiff.directory import TABLES, UNSIGNED, Directory, Tag
 from mosaic.engine.tiff.image import MOST_BYTES, Image, Table
 from mosaic.errors import TiffUnsupportedError
 
@@ -68,6 +68,7 @@ _DTYPES = {
     **{(3, bits): f"f{bits // 8}" for bits in (16, 32, 64)},
     **{(6, bits): f"c{bits // 8}" for bits in (64, 128)},
 }
+_STRIP = 1 << 20
 _SIDE = (1 << 31) - 1
 _BLOCKS = 1 << 48
 _REDUCED, _MASK, _YCBCR = 1, 4, 6
@@ -152,11 +153,14 @@ def image(directory: Directory, chunks: Chunks) -> Image:
     )
     if made.lerc not in (0, 1, 2):
         raise unsupported(chunks, f"LERC packed by method {made.lerc}")
+    if made.photometric == _YCBCR and made.depth != 3:
+        raise unsupported(chunks, f"YCbCr of {made.depth} samples")
+    made = _chopped(_placed(made, directory, chunks))
     if made.block_bytes > MOST_BYTES:
         raise unsupported(
             chunks, f"one block holds {made.block_bytes} bytes, more than {MOST_BYTES}"
         )
-    return _placed(made, directory, chunks)
+    return made
 
 
 _NOTHING = Table(0, 0, np.dtype("u4"))
@@ -241,11 +245,13 @@ def _table(directory: Directory, chunks: Chunks, tag: Tag, count: int) -> Table 
         return None
     if entry.count < count:
         raise chunks.error(f"{tag.name} counts {entry.count} blocks, but the image has {count}")
+    if entry.kind not in UNSIGNED:
+        raise chunks.error(f"{tag.name} has values of type {entry.kind}, not unsigned integers")
     dtype = np.dtype(f"{directory.order}u{entry.size}")
     if tag not in tables(directory):
         return Table(entry.at, count, dtype)
-    numbers = directory.numbers(tag, chunks)
-    return Table(entry.at, count, dtype, np.array(numbers[:count], np.uint64))
+    loaded = np.frombuffer(chunks.get(entry.span, tag.name), dtype, count)
+    return Table(entry.at, count, dtype, loaded.astype(np.uint64))
 
 
 def _plain(made: Image) -> np.ndarray[Any, np.dtype[np.uint64]]:
@@ -256,6 +262,33 @@ def _plain(made: Image) -> np.ndarray[Any, np.dtype[np.uint64]]:
     if not made.tiled:
         high[:, -1] = made.shape[0] - (rows - 1) * made.block[0]
     return (high * np.uint64(row_bytes)).ravel()
+
+
+def _chopped(made: Image) -> Image:
+    """An image of one long uncompressed strip as one of short strips, as libtiff has it too.
+
+    A window of such a file is then no read of all of it.
+    """
+    (height, width), (rows, _) = made.shape, made.block
+    offsets, lengths = made.offsets.loaded, made.lengths.loaded
+    row_bytes = -(-width * made.depth * made.bits // 8)
+    strip = max(1, _STRIP // row_bytes)
+    if made.compression != NONE or made.tiled or not strip < rows == height:
+        return made
+    if offsets is None or lengths is None or height // strip * made.planes > EAGER:
+        return made
+    if not offsets.all() or (lengths < height * row_bytes).any():
+        return made
+    first = np.arange(0, height, strip, dtype=np.uint64)
+    begins = offsets[:, None] + first * np.uint64(row_bytes)
+    bytes_ = np.minimum(np.uint64(strip), np.uint64(height) - first) * np.uint64(row_bytes)
+    count = first.size * made.planes
+    return replace(
+        made,
+        block=(strip, width),
+        offsets=Table(0, count, np.dtype("u8"), begins.ravel()),
+        lengths=Table(0, count, np.dtype("u8"), np.tile(bytes_, made.planes)),
+    )
 
 
 def unsupported(chunks: Chunks, what: str) -> TiffUnsupportedError:

@@ -30,7 +30,8 @@ _TYPES = {
 _SIZES = {kind: int(name[1:]) for kind, name in _TYPES.items()}
 _ENDIAN: Final[dict[Order, Literal["little", "big"]]] = {"<": "little", ">": "big"}
 _ORDERS: Final[dict[bytes, Order]] = {b"II": "<", b"MM": ">"}
-_UNSIGNED = (1, 3, 4, 13, 16, 18)
+UNSIGNED = (1, 3, 4, 13, 16, 18)
+"""TIFF's numbers of the types that offsets and counts may have."""
 
 
 class Tag(IntEnum):
@@ -162,7 +163,7 @@ class Directory:
         entry = self.entries.get(tag)
         if entry is None:
             return ()
-        if entry.kind not in _UNSIGNED:
+        if entry.kind not in UNSIGNED:
             raise chunks.error(f"{tag.name} has values of type {entry.kind}, not unsigned integers")
         data = chunks.get(entry.span, tag.name)
         if entry.count == 1:
