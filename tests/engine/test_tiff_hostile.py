@@ -341,7 +341,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
-def _all_of_it(data: bytes, known: bool) -> str:
+def read_all(data: bytes, known: bool) -> str:
     """Whatever a reader would do with a file; the kinds of refusal that came."""
     try:
         tiff = _read(data, known)
@@ -373,7 +373,7 @@ def _all_of_it(data: bytes, known: bool) -> str:
 @given(data=damaged(), known=st.booleans())
 def test_damage_is_named_and_costs_little(data: bytes, known: bool) -> None:
     start = time.monotonic()
-    _all_of_it(data, known)
+    read_all(data, known)
     assert time.monotonic() - start < SECONDS
 
 
@@ -386,7 +386,7 @@ HEADS = [b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08", b"II\x2b\0\x08\0\0\0\x10", b""]
     rest=st.binary(max_size=400),
 )
 def test_any_bytes_are_no_tiff(head: bytes, rest: bytes) -> None:
-    assert _all_of_it(head + rest, known=True) != "fine"
+    assert read_all(head + rest, known=True) != "fine"
 
 
 def test_the_damage_is_of_every_kind() -> None:
@@ -397,7 +397,7 @@ def test_the_damage_is_of_every_kind() -> None:
         data = bytearray(SEEDS[rng.integers(len(SEEDS))])
         for _ in range(rng.integers(0, 4)):
             data[rng.integers(0, len(data))] = rng.integers(256)
-        said.add(_all_of_it(bytes(data), known=True))
+        said.add(read_all(bytes(data), known=True))
     assert said == {"fine", "TiffError", "TiffUnsupportedError", "TiffBlockError"}
 
 
