@@ -13,7 +13,8 @@ import tifffile
 from affine import Affine
 
 from mosaic.engine.tiff import Tiff
-from tests.engine.support import open_tiff
+from tests.engine.craft import PLAIN, craft
+from tests.engine.support import Memory, header, open_tiff
 
 CODES = (
     4326,
@@ -173,3 +174,30 @@ def test_nodata_of_64_bits_is_exact(tmp_path: Path) -> None:
         path, np.zeros((8, 8), "u8"), extratags=[(42113, 2, len(text) + 1, text, True)]
     )
     assert open_tiff(path)[0].nodata == 2**64 - 1
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("EPSG:7415", "EPSG:28992"),  # the heights of a compound CRS are nothing to us
+        ("EPSG:4979", "EPSG:4326"),
+        ("OGC:CRS84", "EPSG:4326"),
+        ("EPSG:8857", "EPSG:8857"),
+        ("ESRI:102100", "EPSG:3857"),
+        ("ESRI:54009", "ESRI:54009"),  # Mollweide has no number in GeoTIFF: WKT in a citation
+        ("EPSG:4978", None),  # geocentric
+    ],
+)
+def test_names_that_geotiff_has_not(tmp_path: Path, written: str, read: str | None) -> None:
+    crs = rasterio.crs.CRS.from_user_input(written)
+    assert _tiff(tmp_path / "a.tif", crs, Affine(1, 0, 7, 0, -1, 50)).geo.crs == read
+
+
+def test_a_citation_that_is_wkt() -> None:
+    wkt = pyproj.CRS("ESRI:54009").to_wkt("WKT1_ESRI")
+    text = f"ESRI PE String = {wkt}|"
+    keys = [1, 1, 0, 3, 1024, 0, 1, 1, 3072, 0, 1, 32767, 3073, 34737, len(text), 0]
+    data = craft({**PLAIN, 34735: np.array(keys, "u2"), 34737: text})
+    found = header(Memory(data), len(data)).geo.crs
+    assert found is not None
+    assert pyproj.CRS(found).equals(pyproj.CRS("ESRI:54009"), ignore_axis_order=True)

@@ -33,6 +33,8 @@ Keys = Mapping[int, Value]
 _ASCII, _DOUBLES = 34737, 34736
 _USER = 32767
 _PROJECTED, _GEOGRAPHIC = 1, 2
+_KNOWN = {1024, 1025, 1026, 2048, 2049, *range(2050, 2063), *range(3072, 3096)}
+_LONGEST = 8192  # characters of a citation: texts of WKT have some hundred
 _CITATIONS = (1026, 3073, 2049)
 _ESRI = "ESRI PE String = "
 _DEGREES = {9101: 180.0 / math.pi, 9102: 1.0, 9105: 0.9, 9122: 1.0}
@@ -86,18 +88,18 @@ def read(directory: Sequence[int], doubles: Sequence[float], text: str) -> dict[
     keys: dict[int, Value] = {}
     for at in range(4, min(len(directory), 4 + 4 * 1024) - 3, 4):
         key, place, count, value = directory[at : at + 4]
-        if key in keys:
+        if key in keys or key not in _KNOWN:
             continue
         if place == 0:
             keys[key] = value
         elif place == _DOUBLES and value < len(doubles) and count:
             keys[key] = doubles[value] if count == 1 else tuple(doubles[value : value + count])
         elif place == _ASCII and value < len(text):
-            keys[key] = text[value : value + count].rstrip("\0|")
+            keys[key] = text[value : value + min(count, _LONGEST)].rstrip("\0|")
     return keys
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def crs(items: tuple[tuple[int, Value], ...]) -> str | None:
     """The horizontal CRS of keys and values: a code where a key holds one, else WKT2.
 
@@ -116,16 +118,18 @@ def crs(items: tuple[tuple[int, Value], ...]) -> str | None:
 
 def _name(keys: Keys) -> str | None:
     model = keys.get(1024, _PROJECTED if 3072 in keys else _GEOGRAPHIC)
-    if model not in (_PROJECTED, _GEOGRAPHIC) or not keys:
-        return None
-    if code := _code(keys, 3072 if model == _PROJECTED else 2048):
+    place = 3072 if model == _PROJECTED else 2048 if model == _GEOGRAPHIC else 0
+    if place and (code := _code(keys, place)):
         return f"EPSG:{code}"
     for key in _CITATIONS:
+        # for what has no keys GDAL, like ArcGIS, writes a user-defined model and WKT
         citation = str(keys.get(key, ""))
         if _ESRI in citation:
             return citation.partition(_ESRI)[2]
-        if model == _PROJECTED and "Web_Mercator_Auxiliary_Sphere" in citation:
+        if "Web_Mercator_Auxiliary_Sphere" in citation:
             return "EPSG:3857"
+    if not place or not keys:
+        return None
     try:
         made = _projected(keys) if model == _PROJECTED else _geographic(keys)
     except (CRSError, KeyError, TypeError, ValueError):

@@ -99,9 +99,9 @@ def parse(chunks: Chunks, since: Need | None = None) -> Tiff | Need:
     """The header of a TIFF, or the ranges that must be added to ``chunks`` first.
 
     Takes the first bytes of a file (16 KiB do for most), and whatever was asked for since; the last
-    answer, ``since``, spares it going over the same directories again.
-    Classic TIFF and BigTIFF of either byte order. Raises TiffError for what is no TIFF, is
-    damaged or contradicts itself, and TiffUnsupportedError for what only GDAL reads: then, and
+    answer, ``since``, spares it going over the same directories again. Classic TIFF and BigTIFF of
+    either byte order; overviews in SubIFDs aren't followed. Raises TiffError for what is no TIFF,
+    is damaged or contradicts itself, and TiffUnsupportedError for what only GDAL reads: then, and
     only then, another reader may have a right answer.
     """
     walk = since.so_far if since is not None and isinstance(since.so_far, Walk) else None
