@@ -110,6 +110,10 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
         craft(PLAIN, {**PLAIN, 254: 4, 256: 32}),
         "none of the raster's shape",
     ),
+    "a mask of two samples": (
+        craft(PLAIN, {**PLAIN, 254: 4, 277: 2, 258: [8, 8]}),
+        "a mask of 2 samples",
+    ),
     "too many directories": (craft(*[PLAIN] * 257, size=100_000), "more than 256 directories"),
 }  # fmt: skip
 
@@ -387,6 +391,27 @@ HEADS = [b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08", b"II\x2b\0\x08\0\0\0\x10", b""]
 )
 def test_any_bytes_are_no_tiff(head: bytes, rest: bytes) -> None:
     assert read_all(head + rest, known=True) != "fine"
+
+
+def test_a_block_that_is_cut_is_an_error_or_all_of_it() -> None:
+    kinds = set()
+    for seed in SEEDS:
+        image = _read(seed).image
+        (span,) = located(image, seed, 0, 0).spans()
+        if span is None:
+            continue
+        block = seed[span.start : span.stop]
+        whole = decode(image, block, 0, 0)
+        kinds.add(image.compression)
+        for length in {*range(0, len(block), 7), *range(max(0, len(block) - 40), len(block))}:
+            try:
+                found = decode(image, block[:length], 0, 0)
+            except TiffBlockError:
+                continue
+            assert np.array_equal(found, whole), (image.compression, length, len(block))
+            # such as LZW without its last code, which says no more than that it ends
+            assert image.compression == 5
+    assert kinds == {1, 5, 7, 8, 32773, 34887, 50000, 50001}
 
 
 def test_the_damage_is_of_every_kind() -> None:

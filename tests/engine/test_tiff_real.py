@@ -19,7 +19,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window
 
 from mosaic.engine.tiff import Image, Tiff, decode
-from mosaic.errors import TiffError
+from mosaic.errors import TiffError, TiffUnsupportedError
 from tests.engine.support import located, open_tiff, pixels
 
 REFUSED: dict[str, str] = {}
@@ -157,6 +157,8 @@ def test_masks_of_a_sidecar(shared: Path) -> None:
         theirs = dataset.dataset_mask() != 0
     assert 0 < theirs.sum() < theirs.size
     assert np.array_equal(pixels(level.mask, data)[0] != 0, theirs)
+    with pytest.raises(TiffUnsupportedError, match="a mask of 3 samples"):
+        tiff.masked_by(tiff)
     other, _ = open_tiff(shared / "rasterio+rasterio/tests/data/RGB.byte.tif")
     with pytest.raises(TiffError, match="not the raster's"):
         other.masked_by(sidecar)

@@ -24,6 +24,7 @@ Array = npt.NDArray[Any]
 _SLACK = 64 << 10
 _ROOM = 16 << 20
 _WORK = 2 << 30  # bytes that a progressive JPEG may go over: each scan, however short, all of them
+_END = b"\xff\xd9"
 _YCBCR = 6
 _BYTES: dict[int, Callable[..., Array]] = {
     build.DEFLATE: imagecodecs.deflate_decode,
@@ -165,6 +166,9 @@ _LITTLE = np.dtype("<u2").isnative
 
 def _jpeg(image: Image, data: Buffer, shape: tuple[int, int, int]) -> Array:
     raw = bytes(data)
+    if _END not in raw:
+        # libjpeg makes grey of what is missing, and says nothing that reaches us
+        raise _UnsoundError("it ends too early")
     scans = raw.count(b"\xff\xda")
     if scans * image.block_bytes > max(_WORK, 4 * image.block_bytes):
         raise _UnsoundError(f"{scans} scans of {image.block_bytes} bytes")

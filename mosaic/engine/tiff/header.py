@@ -16,7 +16,7 @@ from mosaic.engine.tiff import build, geo, metadata
 from mosaic.engine.tiff.chunks import Chunks, Missing, Need
 from mosaic.engine.tiff.directory import Directory, Tag, Walk, demand, directories, layout
 from mosaic.engine.tiff.image import Image
-from mosaic.errors import TiffError
+from mosaic.errors import TiffError, TiffUnsupportedError
 
 _PALETTE = 3
 _ALPHA = (1, 2)
@@ -82,8 +82,12 @@ class Tiff:
     def masked_by(self, sidecar: Tiff) -> Tiff:
         """This raster with the masks of its ``.msk`` file, level by level.
 
-        Raises TiffError where the sidecar is of another shape.
+        Raises TiffError where the sidecar is of another shape, TiffUnsupportedError where it has
+        more than one sample.
         """
+        if sidecar.image.samples != 1:
+            what = f"a mask of {sidecar.image.samples} samples"
+            raise TiffUnsupportedError(what, href=sidecar.href)
         if sidecar.shape != self.shape:
             raise TiffError(
                 f"masks {sidecar.shape[1]} x {sidecar.shape[0]} pixels, not the raster's "
@@ -161,10 +165,9 @@ def _levels(
         name = _name(directory)
         if mask:
             one = build.image(directory, chunks)
-            if one.samples == 1:
-                masks.setdefault(one.shape, replace(one, mask=True))
-            else:
-                ignored.append(f"{name}: a mask of {one.samples} samples")
+            if one.samples != 1:
+                raise build.unsupported(chunks, f"a mask of {one.samples} samples")
+            masks.setdefault(one.shape, replace(one, mask=True))
             continue
         try:
             one = build.image(directory, chunks)
