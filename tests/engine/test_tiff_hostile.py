@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mosaic.engine.tiff import Chunks, Need, Tiff, blank, decode, parse
+from mosaic.engine.tiff.image import MOST_BYTES
 from mosaic.errors import MosaicError, TiffBlockError, TiffError, TiffUnsupportedError
 from tests.engine.craft import PLAIN, craft
 from tests.engine.support import Memory, header, located
@@ -78,6 +79,10 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "no tile": (craft({**PLAIN, 322: 0}), "blocks of 0 x 64"),
     "a width of text": (craft({**PLAIN, 256: "64"}), "IMAGE_WIDTH has values of type 2"),
     "a tile too large": (craft({**PLAIN, 322: 1 << 20, 323: 1 << 20}), "one block holds"),
+    "a tile of too many bits": (
+        craft({**PLAIN, 258: 1, 322: 1 << 15, 323: 1 << 16}),
+        "one block holds 2147483648 bytes",
+    ),
     "too few tiles": (craft({**PLAIN, 256: 65}), "counts 1 blocks, but the image has 2"),
     "4 G tiles": (
         craft({**PLAIN, 256: 1 << 22, 257: 1 << 22, 324: (16, 1 << 32, 64)}, big=True),
@@ -379,6 +384,13 @@ def test_damage_is_named_and_costs_little(data: bytes, known: bool) -> None:
     start = time.monotonic()
     read_all(data, known)
     assert time.monotonic() - start < SECONDS
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@given(data=damaged(), known=st.booleans())
+def test_damage_takes_no_more_memory_than_its_largest_block_may(data: bytes, known: bool) -> None:
+    with bounded(3 * MOST_BYTES + MEMORY, 4 * SECONDS):
+        read_all(data, known)
 
 
 HEADS = [b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08", b"II\x2b\0\x08\0\0\0\x10", b""]

@@ -156,10 +156,9 @@ def image(directory: Directory, chunks: Chunks) -> Image:
     if made.photometric == _YCBCR and made.depth != 3:
         raise unsupported(chunks, f"YCbCr of {made.depth} samples")
     made = _chopped(_placed(made, directory, chunks))
-    if made.block_bytes > MOST_BYTES:
-        raise unsupported(
-            chunks, f"one block holds {made.block_bytes} bytes, more than {MOST_BYTES}"
-        )
+    decoded = made.block[0] * made.block[1] * made.depth * made.dtype.itemsize
+    if decoded > MOST_BYTES:
+        raise unsupported(chunks, f"one block holds {decoded} bytes, more than {MOST_BYTES}")
     return made
 
 

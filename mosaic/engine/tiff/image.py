@@ -16,7 +16,7 @@ from mosaic.storage.ranges import Span
 Ints = npt.NDArray[np.int64]
 
 MOST_BYTES = 256 << 20
-"""Decoded bytes that one block may have."""
+"""Bytes that one block may have once decoded; decoding it may take three times as many."""
 _PAGE = 4096  # entries of a long table that are fetched together
 _SLACK = 64 << 10
 
