@@ -245,14 +245,18 @@ def test_further_pages_and_odd_overviews_are_left_out_and_named() -> None:
         {**half, 254: 1, 258: 16, 256: 16},
         {**half, 254: 1, 259: 34925, 256: 8},
         {**half, 254: 1, 256: 128, 322: 128},
+        {**half, 254: 1, 256: 40, 257: 10},
+        {**half, 254: 1, 258: 4, 257: 31},
         order=">",
     )
     tiff = header(Memory(data), len(data))
     assert [level.image.shape for level in tiff.levels] == [(64, 64), (32, 32)]
     assert [text.split(": ", 1)[1] for text in tiff.ignored] == [
-        "an overview of 1 samples of uint16",
+        "an overview of 1 samples of 16 bits, uint16",
         "an overview that can't be used (compression LZMA)",
-        "an overview larger than the raster",
+        "128 x 32 pixels are no smaller copy of the raster",
+        "40 x 10 pixels are no smaller copy of the raster",
+        "an overview of 1 samples of 4 bits, uint8",
         "a further page",
     ]
 

@@ -139,7 +139,10 @@ def test_what_is_wrong_is_named(name: str) -> None:
 
 
 def test_the_longest_chain_of_directories_is_soon_read() -> None:
-    far = [{**PLAIN, 254: 1, 256: 64 - n % 60, 40000: b"x" * 30_000} for n in range(255)]
+    far = [
+        {**PLAIN, 254: 1, 256: 64 - n % 60, 257: 64 - n % 60, 40000: b"x" * 30_000}
+        for n in range(255)
+    ]
     data = craft(PLAIN, *far)
     fetch = Memory(data)
     start = time.monotonic()

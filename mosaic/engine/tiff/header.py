@@ -174,16 +174,25 @@ def _levels(
         except TiffError as error:
             ignored.append(f"{name}: an overview that can't be used ({error.what})")
             continue
-        if (one.samples, one.dtype) != (main.samples, main.dtype):
-            ignored.append(f"{name}: an overview of {one.samples} samples of {one.dtype.name}")
-        elif one.shape[0] > main.shape[0] or one.shape[1] > main.shape[1]:
-            ignored.append(f"{name}: an overview larger than the raster")
+        if (one.samples, one.dtype, one.bits) != (main.samples, main.dtype, main.bits):
+            kind = f"{one.samples} samples of {one.bits} bits, {one.dtype.name}"
+            ignored.append(f"{name}: an overview of {kind}")
+        elif not _smaller(one.shape, main.shape):
+            width, height = reversed(one.shape)
+            ignored.append(f"{name}: {width} x {height} pixels are no smaller copy of the raster")
         else:
             images.setdefault(one.shape, one)
     if masks and main.shape not in masks:
         raise chunks.error("has a mask, but none of the raster's shape")
     levels, unmasked = _joined(images.values(), masks)
     return levels, (*ignored, *unmasked)
+
+
+def _smaller(shape: tuple[int, int], full: tuple[int, int]) -> bool:
+    """Whether an image can be another one shrunk alike in both directions, up to a pixel."""
+    (height, width), (rows, columns) = shape, full
+    alike = abs(width * rows - height * columns) <= rows + columns
+    return height <= rows and width <= columns and alike
 
 
 def _joined(
