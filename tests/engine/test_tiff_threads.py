@@ -17,7 +17,7 @@ import rasterio
 from mosaic.engine.tiff import decode
 from tests.engine.support import located, open_tiff, pixels
 
-SIDE = 4096
+SIDE = 2048
 KINDS: dict[str, dict[str, Any]] = {
     "deflate": {"compress": "deflate", "predictor": 2, "zlevel": 1},
     "zstd": {"compress": "zstd", "predictor": 2, "zstd_level": 1},
@@ -33,27 +33,26 @@ KINDS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", KINDS)
 def test_other_threads_run_while_a_block_is_decoded(tmp_path: Path, name: str) -> None:
     path = tmp_path / "a.tif"
-    side = 2048 if name == "webp" else SIDE
     options = {"count": 1, **KINDS[name]}
     rng = np.random.default_rng(0)
-    values = rng.integers(0, 40, (options["count"], side, side)).astype("u1")
+    values = rng.integers(0, 40, (options["count"], SIDE, SIDE)).astype("u1")
     with rasterio.open(
-        path, "w", driver="GTiff", width=side, height=side, dtype="uint8", tiled=True,
-        blockxsize=side, blockysize=side, num_threads=2, **options,
+        path, "w", driver="GTiff", width=SIDE, height=SIDE, dtype="uint8", tiled=True,
+        blockxsize=SIDE, blockysize=SIDE, num_threads=2, **options,
     ) as dataset:  # fmt: skip
         dataset.write(values)
     tiff, data = open_tiff(path)
     (span,) = located(tiff.image, data, 0, 0).spans()
     assert span is not None
     block = data[span.start : span.stop]
-    assert _freedom(lambda: decode(tiff.image, block, 0, 0)) > 0.6
+    assert _freedom(lambda: decode(tiff.image, block, 0, 0), enough=0.6) > 0.6
 
 
 def test_a_call_that_keeps_the_gil_is_noticed() -> None:
-    assert _freedom(lambda: sum(range(20_000_000)), tries=1) < 0.4
+    assert _freedom(lambda: sum(range(10_000_000)), tries=1) < 0.4
 
 
-def _freedom(call: Callable[[], object], tries: int = 6) -> float:
+def _freedom(call: Callable[[], object], tries: int = 20, enough: float = 1.0) -> float:
     """Share of a call's time outside of the longest stretch in which no other thread ran."""
     ticks: list[float] = []
     done = threading.Event()
@@ -73,6 +72,8 @@ def _freedom(call: Callable[[], object], tries: int = 6) -> float:
             stop = time.perf_counter()
             during = np.array([start, *(t for t in ticks if start < t < stop), stop])
             best = max(best, float(1.0 - np.diff(during).max() / (stop - start)))
+            if best > enough:
+                break
     finally:
         done.set()
         other.join()
