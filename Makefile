@@ -52,6 +52,11 @@ interop: $(VENV)/.dev  ## real GDAL 3.10 and newest, in Debian roots (needs root
 	$(PY) tests/interop/roots.py build
 	$(PY) -m pytest -m interop tests/interop $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(VENV)/.dev  ## the TIFF parser under a coverage-guided fuzzer (ARGS= for libFuzzer's)
+	$(PIP) atheris
+	$(PY) -m tests.engine.fuzz_tiff -max_total_time=600 $(ARGS)
+
 .PHONY: sample
 sample: $(VENV)/.core  ## build catalogs/sample and the README's picture anew
 	$(PY) -m catalogs.make_sample

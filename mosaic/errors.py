@@ -11,6 +11,9 @@
     │   └── CatalogExistsError  it holds one already, or files of somebody else
     ├── SourceMismatchError   an item and its file contradict each other
     ├── HeaderError           a raster's header can't be read
+    ├── TiffError             a TIFF breaks its format, or its own word; carries href, what, advice
+    │   ├── TiffUnsupportedError  a sound TIFF of a kind that must be read through GDAL
+    │   └── TiffBlockError    a block that can't be decoded, or lies outside the file
     └── StorageError          bytes can't be had; carries href, status, attempts, cause
         ├── UnknownSchemeError    no transport for such an href (also a ValueError)
         ├── UnreachableError      no such host, refused, or reset until patience ended
@@ -132,6 +135,39 @@ class HeaderError(MosaicError):
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         super().__init__(str(problem))
+
+
+class TiffError(MosaicError):
+    """A TIFF that breaks its format, or contradicts itself."""
+
+    advice = "the file is damaged: fetch or write it anew"
+
+    def __init__(self, what: str, *, href: str = "", advice: str | None = None) -> None:
+        self.what = what
+        self.href = redact(href)
+        self.advice = type(self).advice if advice is None else advice
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        line = f"{self.href}: {self.what}" if self.href else self.what
+        return f"{line}; {self.advice}" if self.advice else line
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_tiff_error, (type(self), self.what, self.href, self.advice))
+
+
+def _tiff_error(kind: type[TiffError], what: str, href: str, advice: str) -> TiffError:
+    return kind(what, href=href, advice=advice)
+
+
+class TiffUnsupportedError(TiffError):
+    """A sound TIFF of a kind that mosaic doesn't decode itself."""
+
+    advice = "read it through GDAL"
+
+
+class TiffBlockError(TiffError):
+    """A block that can't be decoded, or lies outside the file."""
 
 
 class StorageError(MosaicError):
