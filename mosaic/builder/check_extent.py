@@ -20,7 +20,7 @@ from mosaic.outline import Geometries
 
 LEAST, MOST = 1.0, 2.0
 """Pixels by which a footprint must exceed its scene at least and may at most."""
-_SLACK = 0.1
+SLACK = 0.1
 """Pixels that simplified outlines and straight chords are granted above the most."""
 _POINTS = (84, 240)
 """Points round a scene: when there are many, and when there are few."""
@@ -38,18 +38,6 @@ class Margins:
     """(n,) greatest such distance along the sides, corners left out."""
     crosses: npt.NDArray[np.bool_]
     """(n,) whether a footprint goes round the world, or out of it, where its scene doesn't."""
-
-    @property
-    def small(self) -> npt.NDArray[np.bool_]:
-        """(n,) footprints that are too small, or lie elsewhere."""
-        found: npt.NDArray[np.bool_] = ~(self.least >= LEAST - 1e-3)
-        return found
-
-    @property
-    def large(self) -> npt.NDArray[np.bool_]:
-        """(n,) footprints that are too large."""
-        found: npt.NDArray[np.bool_] = ~(self.most <= MOST + _SLACK)
-        return found
 
 
 def margins(
@@ -178,7 +166,13 @@ def _distances(
         low[edge & (away >= -1e-6)] = np.inf
         high[edge] = -np.inf
     high[:, :: count // 4] = -np.inf  # sharp corners reach further
-    return low.min(axis=1), high.max(axis=1)
+    least, most = low.min(axis=1), high.max(axis=1)
+    for row in np.flatnonzero(most > MOST + SLACK):
+        # half the globe folds over itself: then an edge may lie within, and no distance tells
+        around = ring[row][np.all(np.isfinite(ring[row]), axis=1)]
+        if len(around) > 3 and not shapely.is_simple(shapely.linearrings(around)):
+            most[row] = -np.inf
+    return least, most
 
 
 def _at_the_edge(xy: Floats, whole: Bounds, within: Floats) -> npt.NDArray[np.bool_]:

@@ -18,13 +18,13 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from mosaic.builder.check_extent import margins, same_crs, uncovered
+from mosaic.builder.check_extent import LEAST, MOST, SLACK, margins, same_crs, uncovered
 from mosaic.builder.check_items import Places
 from mosaic.builder.check_read import Declared, Rows
 from mosaic.builder.check_vrt import Small
 from mosaic.catalog.href import SECRET_PARAMETERS
 from mosaic.catalog.source import GDAL_TYPES
-from mosaic.errors import Problem
+from mosaic.errors import Problem, redact
 from mosaic.grid import Bounds
 
 AGAIN = "build the mosaic again"
@@ -165,6 +165,7 @@ def joined(
     for position, item in enumerate(places.item.tolist()):
         by_id[ids[item]].append(position)
     known = set(ids)
+    taken: dict[tuple[str, int], int] = {}
     place = np.full(len(rows), -1, np.int64)
     problems = []
     for row, (item, text) in enumerate(zip(rows.item, rows.location, strict=True)):
@@ -176,9 +177,13 @@ def joined(
             )
         elif len(mine) == 1:
             place[row] = mine[0]
-        else:  # ids are unique in a collection only: the file tells which of them it is
-            fits = [one for one in mine if _names(text, places.href[one])]
-            place[row] = fits[0] if fits else mine[0]
+        else:  # ids are unique in a collection only: file and z tell which of them it is
+            which = (item, int(rows.z[row]))
+            if which not in taken:
+                fits = [one for one in mine if _names(text, places.href[one])] or mine
+                free = [one for one in fits if one not in taken.values()]
+                taken[which] = (free or fits)[0]
+            place[row] = taken[which]
     shown = np.zeros(len(places.href), bool)
     shown[place[place >= 0]] = True
     problems += [
@@ -217,9 +222,16 @@ def place_problems(
             continue
         href, text = places.href[place[row]], rows.location[row]
         if not _same_file(text, href, folder):
-            what = f"{name}: its location is {text[:120]!r}, another file than the item's"
+            what = f"{name}: its location is {_shown(text)!r}, another file than the item's"
             problems.append(Problem("location", what, AGAIN, rows.item[row], asset, href))
     return problems
+
+
+def _shown(text: str) -> str:
+    """A location as it may be shown: without what may be secret."""
+    if text.startswith("/vsi") and "url=" in text:
+        text = unquote(text.partition("url=")[2])
+    return redact(text.partition("<")[0])[:120]
 
 
 def _same_file(text: str, href: str, folder: Path) -> bool:
@@ -289,7 +301,7 @@ def _judged(
     if crosses:
         what = f"{name}: its footprint goes across 180 degrees, or round the world"
         return [Problem("across-180", what, AGAIN, item, asset)]
-    if not least >= 1.0 - 1e-3:
+    if not least >= LEAST - 1e-3:
         what = (
             f"{name}: its footprint lies elsewhere than its scene"
             if least < -50
@@ -297,7 +309,7 @@ def _judged(
             "GDAL would drop pixels"
         )
         return [Problem("footprint", what, AGAIN, item, asset)]
-    if not most <= 2.1:
+    if most > MOST + SLACK:
         what = (
             f"{name}: its footprint exceeds its scene by {most:.2f} pixels, not by 1 to 2: GDAL "
             "would hide others behind it"
@@ -320,13 +332,14 @@ def _pieces(
     item = rows.item[int(mine[0])]
     least = uncovered(places, place, rows.geometry[mine], mark.crs, mark.res, mark.bounds)
     problems = []
-    if least < 1.0 - 1e-3:
+    if least < LEAST - 1e-3:
         problems += _judged(name, asset, item, least, 0.0, False)
     res = np.array([*mark.res, *mark.res])
     for row in mine.tolist():
         box, own = np.array(shapely.bounds(rows.geometry[row])), np.array(small[row].bounds)
         beyond = (np.array([1, 1, -1, -1]) * (own - box) / res).max()
-        if beyond > 3.1:  # two pixels, and the one by which a VRT may fall short of its outline
+        # two pixels, the sharp corner of a sliver, and the pixel by which a VRT may fall short
+        if beyond > 4.5:
             problems += _judged(name, asset, item, 1.7, float(beyond), False)
     return problems
 

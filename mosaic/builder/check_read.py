@@ -6,15 +6,13 @@ import sqlite3
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import numpy.typing as npt
-import pyogrio
 import shapely
 
-from mosaic.catalog.gti import LAYER, read_xml
+from mosaic.catalog.gti import LAYER
 from mosaic.errors import CatalogError
 from mosaic.outline import Geometries
 
@@ -129,47 +127,91 @@ def read_index(path: Path) -> tuple[Declared, Rows]:
     if not path.is_file():
         raise CatalogError("isn't there: build the mosaic again")
     try:
-        by_place = _sound(path)
-        text = read_xml(path)
-        meta, _, wkb, columns = pyogrio.raw.read(path, layer=LAYER)
+        with _opened(path) as database:
+            return declared(_xml(database)), _rows(database)
     except CatalogError as error:
-        reason = str(error).replace(str(path), "").strip()
-        raise CatalogError(f"{reason}: build the mosaic again") from error
-    except (sqlite3.Error, pyogrio.errors.DataSourceError, OSError, RuntimeError) as error:
-        reason = str(error).replace(str(path), path.name).partition("\n")[0][:160]
+        raise CatalogError(f"{error}: build the mosaic again") from error
+    except (sqlite3.Error, shapely.errors.GEOSException, ValueError, TypeError) as error:
+        reason = str(error).partition("\n")[0][:160]
         raise CatalogError(f"can't be read ({reason}): build the mosaic again") from error
-    except pyogrio.errors.DataLayerError as error:
-        raise CatalogError(f"has no layer {LAYER}: build the mosaic again") from error
-    found: dict[str, Any] = dict(zip((str(name) for name in meta["fields"]), columns, strict=True))
-    lacking = {"location", "item"} - set(found)
-    if lacking or wkb is None:
-        names = ", ".join(sorted(lacking)) or "geom"
-        raise CatalogError(f"lacks the columns {names}: build the mosaic again")
-    empty = np.full(len(wkb), "", object)
-    z = found.get("z", np.zeros(len(wkb), np.int64))
-    return declared(text), Rows(
-        columns=tuple(found),
-        crs=str(meta["crs"] or ""),
-        geometry=shapely.from_wkb(wkb, on_invalid="ignore"),
+
+
+def _xml(database: sqlite3.Connection) -> str:
+    """The GTI XML that a GeoPackage carries.
+
+    SQLite reads it, not GDAL, which removes a side file when it closes what it opened.
+    """
+    said = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if said != "ok":
+        raise CatalogError(f"is damaged ({said})")
+    found = database.execute("SELECT metadata FROM gpkg_metadata WHERE metadata LIKE '%xml:GTI%'")
+    text = str((found.fetchone() or [""])[0])
+    start, end = text.find("<GDALTileIndexDataset"), text.rfind("</Metadata>")
+    if start < 0 or end < start:
+        raise CatalogError("carries no GTI XML")
+    return text[start:end].partition("</Metadata>")[0]
+
+
+def _rows(database: sqlite3.Connection) -> Rows:
+    names = [row[1] for row in database.execute(f"PRAGMA table_info({LAYER})")]
+    lacking = {"location", "item", "geom"} - set(names)
+    if lacking:
+        raise CatalogError(f"lacks the columns {', '.join(sorted(lacking))} in {LAYER}")
+    wanted = ("geom", "location", "item", *(name for name in ("datetime", "z") if name in names))
+    order = "fid" if "fid" in names else "rowid"
+    found = database.execute(f"SELECT {', '.join(wanted)} FROM {LAYER} ORDER BY {order}").fetchall()
+    columns = dict(zip(wanted, zip(*found, strict=True), strict=True)) if found else {}
+    wkb = np.array([_wkb(blob) for blob in columns.get("geom", ())] or [None], object)[: len(found)]
+    z = [-1 if value is None else int(value) for value in columns.get("z", [0] * len(found))]
+    return Rows(
+        columns=tuple(names),
+        crs=_crs(database),
+        geometry=shapely.from_wkb(wkb),
         wkb=wkb,
-        location=[str(value or "") for value in found["location"]],
-        item=[str(value or "") for value in found["item"]],
-        datetime=[str(value or "") for value in found.get("datetime", empty)],
-        z=np.nan_to_num(np.asarray(z, np.float64), nan=-1).astype(np.int64),
-        found_by_place=by_place,
+        location=[str(value or "") for value in columns.get("location", ())],
+        item=[str(value or "") for value in columns.get("item", ())],
+        datetime=[str(value or "") for value in columns.get("datetime", [""] * len(found))],
+        z=np.array(z, np.int64),
+        found_by_place=_found_by_place(database),
     )
 
 
-def _sound(path: Path) -> int | None:
-    """Looks a GeoPackage over; rows of its spatial index, or None without one."""
-    with _opened(path) as database:
-        said = database.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if said != "ok":
-            raise sqlite3.DatabaseError(said)
-        name = f"rtree_{LAYER}_geom"
-        if not database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone():
-            return None
-        return int(database.execute(f"SELECT count(*) FROM {name}").fetchone()[0])
+_ENVELOPE = (0, 32, 48, 48, 64)
+"""Bytes of the envelope of a GeoPackage's geometry, by its code."""
+
+
+def _wkb(blob: bytes | None) -> bytes | None:
+    """The WKB in a geometry of a GeoPackage (OGC 12-128, clause 2.1.3)."""
+    if not blob:
+        return None
+    code = blob[3] >> 1 & 7
+    if blob[:2] != b"GP" or code >= len(_ENVELOPE):
+        raise CatalogError("has a footprint that is no GeoPackage geometry")
+    return bytes(blob[8 + _ENVELOPE[code] :])
+
+
+def _crs(database: sqlite3.Connection) -> str:
+    """Code or WKT of the layer's CRS, empty for none."""
+    found = database.execute(
+        "SELECT s.* FROM gpkg_geometry_columns AS g JOIN gpkg_spatial_ref_sys AS s "
+        "ON g.srs_id = s.srs_id WHERE g.table_name = ?",
+        (LAYER,),
+    )
+    names = [column[0] for column in found.description]
+    row = dict(zip(names, found.fetchone() or (), strict=False))
+    if str(row.get("organization", "")).upper() in ("EPSG", "ESRI", "OGC", "IAU_2015"):
+        return f"{str(row['organization']).upper()}:{row['organization_coordsys_id']}"
+    modern = row.get("definition_12_063")
+    text = modern if modern and modern != "undefined" else row.get("definition")
+    return str(text or "")
+
+
+def _found_by_place(database: sqlite3.Connection) -> int | None:
+    """Rows of the spatial index, or None without one."""
+    name = f"rtree_{LAYER}_geom"
+    if not database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone():
+        return None
+    return int(database.execute(f"SELECT count(*) FROM {name}").fetchone()[0])
 
 
 def counted(path: Path, where: str) -> int:

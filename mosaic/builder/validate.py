@@ -70,7 +70,10 @@ class Validator:
         if error is None:
             return ""
         at = ".".join(str(part) for part in error.absolute_path)
-        message = error.message if len(error.message) <= 160 else f"{error.message[:157]}…"
+        message = error.message
+        if len(message) > 160:  # it begins with the value itself, which may be a whole document
+            message = message.removeprefix(repr(error.instance)).strip()
+            message = message if len(message) <= 160 else f"{message[:157]}…"
         return f"{at or 'it'}: {message} ({short(uri)})"
 
     def _validator(self, uri: str) -> Any:
