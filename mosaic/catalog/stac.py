@@ -68,8 +68,7 @@ def _extensions(given: list[str], properties: Json, assets: dict[str, Json]) -> 
         name = uri.removeprefix(_EXTENSIONS).split("/")[0] if "/" in uri else uri
         if name not in _NEWEST:
             kept[uri] = None
-    # the raster extension knows fields of assets and bands alone
-    used = {field.split(":")[0] for field in properties} - {"raster"}
+    used = {field.split(":")[0] for field in properties}
     for asset in assets.values():
         used.update(field.split(":")[0] for field in asset)
         for band in asset.get("bands") or ():
