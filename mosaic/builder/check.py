@@ -76,7 +76,10 @@ def check(
     findings += _slices_and_stacks(here)
     if here.items is not None:
         progress("files", 0)
-        findings += _access(here, here.items, count, None if offline else gate or _gate())
+        own = None if offline or gate else _gate()
+        findings += _access(here, here.items, count, None if offline else gate or own)
+        if own:
+            own.close()
     return CheckReport(str(path), tuple(findings), time.monotonic() - started)
 
 
@@ -242,6 +245,9 @@ def _stac_items(here: _Mosaic, items: Items, count: int | None, validator: Valid
     problems: list[Problem] = []
     try:
         for item in items.some(rows):
+            if check_index.holds_secret(orjson.dumps(item).decode()):
+                what = f"{ITEMS}: a URL of it holds a password, token or signature"
+                problems.append(Problem("secret", what, AGAIN, str(item["id"])))
             problems += validator.problems(_linked_up(item), "its STAC", str(item["id"]))
     except Exception as error:  # stac-geoparquet raises whatever odd columns provoke
         what = f"{ITEMS}: its items can't be taken from it ({str(error)[:160]})"
@@ -264,7 +270,8 @@ def _linked(here: _Mosaic, count: int | None, validator: Validator) -> Finding |
     hrefs = [
         link["href"].removeprefix("./")
         for link in here.document.get("links") or ()
-        if isinstance(link, dict) and link.get("rel") == "item" and isinstance(link["href"], str)
+        if isinstance(link, dict) and link.get("rel") == "item"
+        if isinstance(link.get("href"), str)
     ]
     if not hrefs:
         return None
@@ -339,7 +346,7 @@ def _rows(
     place = whole.place
     here.replaced[asset] = {int(places.item[place[row]]) for row in good if place[row] >= 0}
     for row in bad:
-        place[row] = -1
+        place[row] = -1  # said; nothing else can be told of it
     problems += _vrts(here, name, asset, rows, place, places, good)
     problems += check_index.place_problems(name, asset, rows, place, places, good, here.folder)
     problems += check_index.footprint_problems(

@@ -116,6 +116,12 @@ _SECRET = re.compile(
 )
 
 
+def holds_secret(text: str) -> bool:
+    """Whether a URL in a text carries a password, or what signs or authorises a request."""
+    plain = unquote(unquote(text.replace("&amp;", "&").replace("&amp;", "&")))
+    return bool(_USER.search(plain) or _SECRET.search(plain))
+
+
 def location_problems(name: str, asset: str, rows: Rows) -> list[Problem]:
     """Locations that GDAL reads badly, or that hold a secret."""
     problems = []
@@ -130,8 +136,7 @@ def location_problems(name: str, asset: str, rows: Rows) -> list[Problem]:
             form = bare[1] + "://" if bare else "GTI:" if "GTI:" in text else "/vsicurl/"
             what = f"{name}: its location is a bare {form}, which GDAL reads badly or not"
             problems.append(Problem("location", what, AGAIN, item, asset))
-        plain = unquote(unquote(text.replace("&amp;", "&").replace("&amp;", "&")))
-        if _USER.search(plain) or _SECRET.search(plain):
+        if holds_secret(text):
             what = f"{name}: its location holds a password, token or signature"
             advice = f"{AGAIN}, and have the secret withdrawn"
             problems.append(Problem("secret", what, advice, item, asset))

@@ -96,6 +96,11 @@ def _sources(root: ET.Element) -> list[Source]:
     return list(dict.fromkeys(found))
 
 
+def _lost(found: Small, folder: Path) -> list[str]:
+    """Sources beside a VRT that aren't there."""
+    return [one.name for one in found.sources if one.relative and not (folder / one.name).exists()]
+
+
 def is_text(location: str) -> bool:
     """Whether a location is the text of a VRT."""
     return location.lstrip().startswith("<VRTDataset")
@@ -115,6 +120,9 @@ def smalls(locations: list[str], folder: Path) -> tuple[dict[int, Small], dict[i
         try:
             text = location if inline else (folder / location).read_text(encoding="utf-8")
             good[row] = small(text)
+            lost = [] if inline else _lost(good[row], (folder / location).parent)
+            if lost:
+                bad[row] = f"its VRT {location} reads {lost[0]}, which isn't there"
         except CatalogError as error:
             bad[row] = str(error)
         except (OSError, UnicodeDecodeError) as error:

@@ -261,6 +261,57 @@ def test_vrts(
     assert any(words in problem.what for problem in found.problems), found.problems
 
 
+def test_a_vrt_whose_scene_is_elsewhere(tmp_path: Path, empty: Path) -> None:
+    out = tmp_path / "m"
+    mosaic.build(rasters(out / "in", [TURNED], nodata=0), out)
+    (path,) = out.glob("vrt/**/*.vrt")
+    path.write_text(path.read_text().replace("in/t0.tif", "in/t1.tif"))
+    found = only(mosaic.check(out, schemas=empty), "data.gti.gpkg")
+    assert "in/t1.tif, which isn't there" in str(found.problems[0])
+
+
+# ---- coarse images
+
+
+def coarse(folder: Path, **changed: object) -> None:
+    """A coarse image of the whole, named as the overview of an index."""
+    found = mosaic.info(folder)
+    west, south, east, north = found["bounds"]
+    profile = {
+        "driver": "GTiff",
+        "width": 40,
+        "height": 30,
+        "count": 1,
+        "dtype": "uint16",
+        "crs": found["crs"],
+        "transform": rasterio.transform.from_bounds(west, south, east, north, 40, 30),
+    } | changed
+    with rasterio.open(folder / "coarse.tif", "w", **profile) as dataset:
+        dataset.write(np.ones((profile["count"], 30, 40), "uint16"))
+    edit_xml(
+        folder / INDEX,
+        sub(
+            "</GDALTileIndexDataset>",
+            "<Overview><Dataset>coarse.tif</Dataset></Overview></GDALTileIndexDataset>",
+        ),
+    )
+
+
+def test_overviews(broken: Path, empty: Path) -> None:
+    coarse(broken)
+    assert mosaic.check(broken, schemas=empty).ok
+    for changed, words in (
+        ({"transform": Affine(900, 0, 3e5, 0, -900, 5.2e6)}, "doesn't cover the mosaic"),
+        ({"count": 2}, "has 2 bands"),
+    ):
+        coarse(broken, **changed)
+        found = only(mosaic.check(broken, schemas=empty), INDEX)
+        assert words in found.problems[0].what
+    (broken / "coarse.tif").unlink()
+    found = only(mosaic.check(broken, schemas=empty), INDEX)
+    assert "its overview coarse.tif no such file" in found.problems[0].what
+
+
 # ---- rows and items
 
 

@@ -92,6 +92,70 @@ def test_an_extension_that_is_broken(broken: Path, shared: Path) -> None:
     assert "eo v2.0.0" in str(found.problems[0])
 
 
+def test_a_secret_in_an_item(broken: Path, empty: Path) -> None:
+    def change(item: Json) -> Json:
+        if item["id"] == "S2_33_0_0":
+            item["links"] = [{"rel": "via", "href": "https://host.example/a?v=1&sig=SECRET"}]
+        return item
+
+    rewritten(broken, change)
+    report = mosaic.check(broken, schemas=empty)
+    (problem,) = only(report, "STAC items").problems
+    assert (problem.kind, problem.item) == ("secret", "S2_33_0_0")
+    assert "SECRET" not in str(report.as_dict())
+
+
+# ---- items as JSON
+
+
+def with_json(folder: Path) -> list[Path]:
+    """Items as JSON beside ``items.parquet``, linked from the collection."""
+    table = pq.read_table(folder / "items.parquet")
+    links = orjson.loads((folder / "collection.json").read_bytes())["links"]
+    links = [link for link in links if link["rel"] != "item"]
+    (folder / "items").mkdir(exist_ok=True)
+    paths = []
+    for item in stac_geoparquet.arrow.stac_table_to_items(table):
+        item["links"] = [{"rel": "collection", "href": "../collection.json"}]
+        path = folder / "items" / f"{item['id']}.json"
+        path.write_bytes(orjson.dumps(item))
+        links.append({"rel": "item", "href": f"./items/{path.name}"})
+        paths.append(path)
+    edit(folder / "collection.json", links=links)
+    return paths
+
+
+def test_items_as_json(broken: Path, empty: Path) -> None:
+    first, *_ = with_json(broken)
+    report = mosaic.check(broken, schemas=empty)
+    assert errors(report) == []
+    assert {one.check: one.count for one in report.findings}["STAC items as JSON"] == 8
+    for fields, words in (
+        ({"properties": {}}, "properties: {} is not valid"),
+        ({"links": []}, "collection"),
+        ({"id": "stranger"}, "is no item of items.parquet"),
+    ):
+        text = first.read_bytes()
+        edit(first, **fields)
+        found = only(mosaic.check(broken, schemas=empty), "STAC items as JSON")
+        assert words in str(found.problems[0])
+        first.write_bytes(text)
+    first.write_bytes(b"<!doctype html>")
+    found = only(mosaic.check(broken, schemas=empty), "STAC items as JSON")
+    assert f"items/{first.name} can't be read" in str(found.problems[0])
+    first.unlink()
+    report = mosaic.check(broken, schemas=empty)
+    assert {one.check for one in errors(report)} == {"files", "STAC items as JSON"}
+
+
+def test_items_as_json_that_arent_all(broken: Path, empty: Path) -> None:
+    with_json(broken)
+    links = orjson.loads((broken / "collection.json").read_bytes())["links"]
+    edit(broken / "collection.json", links=links[:-1])
+    found = only(mosaic.check(broken, schemas=empty), "STAC items as JSON")
+    assert "links to 7 items, items.parquet holds 8" in str(found.problems[0])
+
+
 def test_every_item_is_looked_at_with_all(tmp_path: Path, empty: Path) -> None:
     items = [item_of(scene) for scene in seam_scenes(64, 60.0, ("B04",))] * 10
     for number, item in enumerate(items):
