@@ -269,8 +269,8 @@ def _linked(here: _Mosaic, count: int | None, validator: Validator) -> Finding |
     """Items as JSON that the collection links to: valid, and those of ``items.parquet``."""
     hrefs = [
         link["href"].removeprefix("./")
-        for link in here.document.get("links") or ()
-        if isinstance(link, dict) and link.get("rel") == "item"
+        for link in check_files.dicts(here.document.get("links"))
+        if link.get("rel") == "item"
         if isinstance(link.get("href"), str)
     ]
     if not hrefs:
@@ -410,7 +410,8 @@ def _slices_and_stacks(here: _Mosaic) -> list[Finding]:
     by_role: dict[str, list[str]] = {"slice": [], "stack": []}
     assets = here.document.get("assets")
     for asset in (assets if isinstance(assets, dict) else {}).values():
-        roles = asset.get("roles") or () if isinstance(asset, dict) else ()
+        roles = asset.get("roles") if isinstance(asset, dict) else None
+        roles = roles if isinstance(roles, list) else []
         for role, names in by_role.items():
             if role in roles and isinstance(asset.get("href"), str):
                 names.append(asset["href"].removeprefix("./"))

@@ -11,6 +11,7 @@ from mosaic.builder.check_index import AGAIN, Mark, grid_problems
 from mosaic.builder.check_read import Declared, counted, declared
 from mosaic.builder.check_vrt import Small, Source, small
 from mosaic.catalog.headers import read_header
+from mosaic.catalog.layout import COLLECTION
 from mosaic.errors import CatalogError, HeaderError, Problem
 
 Json = dict[str, Any]
@@ -20,13 +21,13 @@ def file_problems(folder: Path, documents: dict[str, Json]) -> tuple[int, list[P
     """Files that the mosaic's documents name and that aren't there; and how many they name."""
     named: dict[str, str] = {}
     for document, content in documents.items():
-        for link in _dicts(content.get("links")):
+        for link in dicts(content.get("links")):
             named.setdefault(_local(link.get("href")), f"{document} links to it")
         assets = content.get("assets")
         for key, asset in (assets if isinstance(assets, dict) else {}).items():
             if isinstance(asset, dict):
                 named.setdefault(_local(asset.get("href")), f"it is the asset {key}")
-        for name in content.get("mosaic:files") or ():
+        for name in _list(content.get("mosaic:files")):
             named.setdefault(_local(name), "it is one of the mosaic's own")
     named.pop("", None)
     lost = [
@@ -34,6 +35,10 @@ def file_problems(folder: Path, documents: dict[str, Json]) -> tuple[int, list[P
         for name, why in named.items()
         if not (folder / name).exists()
     ]
+    own = documents[COLLECTION].get("mosaic:files")
+    if not isinstance(own, list) or not all(isinstance(name, str) for name in own):
+        what = f"{COLLECTION}: mosaic:files is no list of names"
+        lost.append(Problem("files", what, f"{AGAIN}: what is its own and what is yours?"))
     return len(named), lost
 
 
@@ -41,8 +46,13 @@ def _local(href: Any) -> str:
     return href.removeprefix("./") if isinstance(href, str) and "://" not in href else ""
 
 
-def _dicts(values: Any) -> list[Json]:
-    return [value for value in values or () if isinstance(value, dict)]
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def dicts(values: Any) -> list[Json]:
+    """The objects in a list of JSON; of anything else none."""
+    return [value for value in _list(values) if isinstance(value, dict)]
 
 
 def side_problems(folder: Path, names: list[str]) -> list[Problem]:

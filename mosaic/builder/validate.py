@@ -44,7 +44,8 @@ class Validator:
             return [Problem("stac", what, "build the mosaic again", item)]
         version = str(document.get("stac_version"))
         core = f"https://schemas.stacspec.org/v{version}/{kind}-spec/json-schema/{kind}.json"
-        extensions = document.get("stac_extensions") or []
+        given = document.get("stac_extensions")
+        extensions = given if isinstance(given, list) else []
         found = []
         for uri in (core, *(uri for uri in extensions if isinstance(uri, str))):
             errors = self._errors(uri, document)

@@ -194,6 +194,38 @@ def test_arguments_that_cant_be_meant(good: Path, cli: Cli) -> None:
     assert "--schemas" in cli(good, "--schemas", good / "nowhere").stderr
 
 
+ODD: list[Callable[[dict[str, object]], object]] = [
+    lambda d: d.update(links=7),
+    lambda d: d.update(links=[7, {"rel": "item"}, {"rel": "item", "href": [1]}]),
+    lambda d: d.update(assets=[1]),
+    lambda d: d.update(assets={"B03": 7, "B04": {"roles": 7, "href": 7}}),
+    lambda d: d.update(stac_extensions=7),
+    lambda d: d.update({"mosaic:files": 1.5}),
+    lambda d: d.update({"mosaic:files": [None, {}]}),
+    lambda d: d.update({"mosaic:sort": 7, "mosaic:items": "8"}),
+    lambda d: d.update({"mosaic:assets": ["B02", "../../etc/passwd", ""]}),
+    lambda d: d.clear() or d.update({"mosaic:grid": GRID, "mosaic:assets": []}),  # type: ignore[func-returns-value]
+]
+GRID = {"crs": "EPSG:32633", "shape": [64, 64], "transform": [60, 0, 0, 0, -60, 0]}
+
+
+@pytest.mark.parametrize("change", ODD)
+def test_a_collection_of_odd_fields_is_told(
+    broken: Path, cli: Cli, change: Callable[[dict[str, object]], object]
+) -> None:
+    document = orjson.loads((broken / "collection.json").read_bytes())
+    change(document)
+    (broken / "collection.json").write_bytes(orjson.dumps(document))
+    done = cli(broken, "--offline")
+    assert done.exit_code == 1
+    assert done.stderr == ""
+
+
+def test_the_sample_is_sound(cli: Cli) -> None:
+    sample = Path(__file__).resolve().parents[2] / "catalogs" / "sample"
+    assert cli(sample, "--offline", "--all").exit_code == 0
+
+
 # ---- half a mosaic
 
 HALVES: list[tuple[str, Callable[[Path], object], str, str]] = [
