@@ -13,19 +13,19 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from mosaic.builder import check_access, check_files, check_index
+from mosaic.builder import check_access, check_files, check_footprint, check_index, check_rows
 from mosaic.builder.check_index import AGAIN, Mark
-from mosaic.builder.check_items import Items, Places, collections, read_items, spread
+from mosaic.builder.check_items import Items, Places, collections, read_items
+from mosaic.builder.check_open import folder_of, read_document, read_mark
 from mosaic.builder.check_read import Declared, Rows, read_index
+from mosaic.builder.check_stac import stac_findings
 from mosaic.builder.check_vrt import Small, smalls
 from mosaic.builder.findings import CheckReport, Finding, finding
-from mosaic.builder.publish import recover
 from mosaic.builder.schemas import Schemas, fetcher
-from mosaic.builder.validate import Validator, short
 from mosaic.catalog.href import is_remote
-from mosaic.catalog.layout import CATALOG, COLLECTION, ITEMS, MARK, index_name
-from mosaic.errors import CatalogError, NotACatalogError, Problem, UsageError
-from mosaic.grid import affine6, canonical, project
+from mosaic.catalog.layout import CATALOG, COLLECTION, ITEMS, index_name
+from mosaic.errors import CatalogError, Problem, UsageError
+from mosaic.grid import project
 from mosaic.settings import Retry, schema_cache
 from mosaic.storage import Gate
 
@@ -41,13 +41,21 @@ class _Mosaic:
     """What was read of a mosaic so far."""
 
     folder: Path
+    """Where it lies."""
     document: Json
+    """Its collection."""
     mark: Mark
+    """Its grid."""
     items: Items | None = None
+    """Its items, or None when they can't be read."""
     places: dict[str, Places] = field(default_factory=dict)
+    """Where the pixels of each asset lie."""
     indexes: dict[str, Declared] = field(default_factory=dict)
+    """What the sound indexes declare, by asset."""
     files: dict[str, Declared] = field(default_factory=dict)
+    """The same by file name."""
     replaced: dict[str, set[int]] = field(default_factory=dict)
+    """By asset, items for whose file a VRT stands in."""
 
 
 def check(
@@ -64,14 +72,14 @@ def check(
     started = time.monotonic()
     if sample < 1:
         raise UsageError(f"--sample {sample}: a number above 0")
-    path = _folder(folder)
+    path = folder_of(folder)
     document = read_document(path)
     here = _Mosaic(path, document, read_mark(path, document))
     count = None if all else sample
     findings = [_files(here)]
     progress("items.parquet", 0)
     findings.append(_items(here))
-    findings += _stac(here, count, _schemas(schemas, offline))
+    findings += stac_findings(path, document, here.items, count, _schemas(schemas, offline))
     findings += _indexes(here, progress)
     findings += _slices_and_stacks(here)
     if here.items is not None:
@@ -81,66 +89,6 @@ def check(
         if own:
             own.close()
     return CheckReport(str(path), tuple(findings), time.monotonic() - started)
-
-
-def _folder(given: str | os.PathLike[str]) -> Path:
-    name = os.fspath(given)
-    if "://" in name:
-        raise UsageError(f"{name.split('?')[0]}: check takes a folder of this machine")
-    path = Path(name).expanduser().absolute()
-    recover(path)
-    if not path.exists():
-        raise NotACatalogError(f"{path}: no such folder")
-    if not path.is_dir():
-        raise NotACatalogError(f"{path} is a file; check takes the folder of a mosaic")
-    return path
-
-
-def read_document(folder: Path) -> Json:
-    """The mosaic's ``collection.json``.
-
-    Raises :class:`~mosaic.errors.NotACatalogError` that says what the folder holds instead.
-    """
-    path = folder / COLLECTION
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError:
-        other = f", though a {CATALOG}" if (folder / CATALOG).is_file() else ""
-        what = f"{folder} holds no mosaic: there is no {COLLECTION}{other}"
-        raise NotACatalogError(f"{what}; make one with: mosaic build SOURCE -o {folder}") from None
-    except OSError as error:
-        raise NotACatalogError(f"{path} can't be read ({error.strerror})") from error
-    try:
-        document = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        start = text.lstrip()[:15].lower()
-        kind = "HTML" if start.startswith((b"<!doctype", b"<html")) else "no JSON"
-        raise NotACatalogError(f"{path} is {kind} ({error}); {AGAIN}") from error
-    if not isinstance(document, dict) or MARK not in document:
-        kind = str(document.get("type") or "") if isinstance(document, dict) else ""
-        which = f"a STAC {kind}" if kind in ("Collection", "Catalog", "Feature") else "JSON"
-        raise NotACatalogError(
-            f"{path} is {which}, but none that mosaic made; index it with: "
-            f"mosaic build {folder} -o DIR"
-        )
-    return document
-
-
-def read_mark(folder: Path, document: Json) -> Mark:
-    """The grid that a mosaic's collection tells.
-
-    Raises :class:`~mosaic.errors.CatalogError` when it tells none.
-    """
-    try:
-        grid = document[MARK]
-        height, width = (int(value) for value in grid["shape"])
-        mark = Mark(canonical(str(grid["crs"])), (height, width), affine6(grid["transform"]))
-        names = document["mosaic:assets"]
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise ValueError("mosaic:assets is no list of names")
-    except (UsageError, KeyError, TypeError, ValueError) as error:
-        raise CatalogError(f"{folder / COLLECTION}: {MARK} is broken ({error}); {AGAIN}") from error
-    return mark
 
 
 def _gate() -> Gate:
@@ -205,97 +153,6 @@ def _items(here: _Mosaic) -> Finding:
     return finding(ITEMS, f"{len(items):,} items", len(items), problems)
 
 
-def _stac(here: _Mosaic, count: int | None, schemas: Schemas) -> list[Finding]:
-    validator = Validator(schemas)
-    problems: list[Problem] = []
-    done = 0
-    for name in (CATALOG, COLLECTION):
-        try:
-            document = orjson.loads((here.folder / name).read_bytes())
-        except (OSError, orjson.JSONDecodeError):
-            continue  # said among the files
-        done += 1
-        problems += validator.problems(document, name)
-    found = [finding("STAC documents", "valid" if not problems else "not valid", done, problems)]
-    if here.items is not None:
-        found.append(_stac_items(here, here.items, count, validator))
-    linked = _linked(here, count, validator)
-    if linked:
-        found.append(linked)
-    if validator.unknown:
-        names = ", ".join(sorted(short(uri) for uri in validator.unknown))
-        advice = "give them with --schemas, or check once with a network"
-        found.append(
-            Finding(
-                "schemas",
-                f"{len(validator.unknown)} not at hand: {names}",
-                len(validator.unknown),
-                "unknown",
-                tuple(
-                    Problem("schema", f"{uri} isn't at hand ({asked} asked for it)", advice)
-                    for uri, asked in sorted(validator.unknown.items())
-                ),
-            )
-        )
-    return found
-
-
-def _stac_items(here: _Mosaic, items: Items, count: int | None, validator: Validator) -> Finding:
-    (rows,) = spread([np.arange(len(items))], count)
-    problems: list[Problem] = []
-    try:
-        for item in items.some(rows):
-            if check_index.holds_secret(orjson.dumps(item).decode()):
-                what = f"{ITEMS}: a URL of it holds a password, token or signature"
-                problems.append(Problem("secret", what, AGAIN, str(item["id"])))
-            problems += validator.problems(_linked_up(item), "its STAC", str(item["id"]))
-    except Exception as error:  # stac-geoparquet raises whatever odd columns provoke
-        what = f"{ITEMS}: its items can't be taken from it ({str(error)[:160]})"
-        problems.append(Problem("items", what, AGAIN))
-    what = f"{len(rows) - len({one.item for one in problems}):,} of {len(rows):,} valid"
-    what += f" ({len(items):,} in all)" if len(rows) < len(items) else ""
-    return finding("STAC items", what, len(rows), problems)
-
-
-def _linked_up(item: Json) -> Json:
-    """An item of a table with the link to its collection that the table's place implies."""
-    links = item.get("links") or []
-    if not item.get("collection") or any(link.get("rel") == "collection" for link in links):
-        return {**item, "links": links}
-    return {**item, "links": [*links, {"rel": "collection", "href": f"./{COLLECTION}"}]}
-
-
-def _linked(here: _Mosaic, count: int | None, validator: Validator) -> Finding | None:
-    """Items as JSON that the collection links to: valid, and those of ``items.parquet``."""
-    hrefs = [
-        link["href"].removeprefix("./")
-        for link in check_files.dicts(here.document.get("links"))
-        if link.get("rel") == "item"
-        if isinstance(link.get("href"), str)
-    ]
-    if not hrefs:
-        return None
-    known = set(here.items.id) if here.items is not None else None
-    problems: list[Problem] = []
-    if known is not None and len(hrefs) != len(here.items.id):  # type: ignore[union-attr]
-        what = f"{COLLECTION} links to {len(hrefs)} items, {ITEMS} holds {len(known)}"
-        problems.append(Problem("items", what, AGAIN))
-    (rows,) = spread([np.arange(len(hrefs))], count)
-    for row in rows.tolist():
-        name = hrefs[row]
-        try:
-            item = orjson.loads((here.folder / name).read_bytes())
-        except (OSError, orjson.JSONDecodeError) as error:
-            problems.append(Problem("items", f"{name} can't be read ({error})", AGAIN))
-            continue
-        problems += validator.problems(item, name, str(item.get("id", "")))
-        if known is not None and item.get("id") not in known:
-            what = f"{name} is no item of {ITEMS}"
-            problems.append(Problem("items", what, AGAIN, str(item.get("id", ""))))
-    what = f"{len(rows):,} of {len(hrefs):,} looked at"
-    return finding("STAC items as JSON", what, len(rows), problems)
-
-
 def _indexes(here: _Mosaic, progress: Progress) -> list[Finding]:
     findings: list[Finding] = []
     order: dict[int, int] = {}
@@ -341,15 +198,15 @@ def _rows(
     problems = [
         Problem("vrt", f"{name}: {what}", AGAIN, rows.item[row], asset) for row, what in bad.items()
     ]
-    whole = check_index.joined(name, asset, rows, items.id, places, _seen(places, here.mark))
+    whole = check_rows.joined(name, asset, rows, items.id, places, _seen(places, here.mark))
     problems += whole.problems
     place = whole.place
     here.replaced[asset] = {int(places.item[place[row]]) for row in good if place[row] >= 0}
     for row in bad:
         place[row] = -1  # said; nothing else can be told of it
     problems += _vrts(here, name, asset, rows, place, places, good)
-    problems += check_index.place_problems(name, asset, rows, place, places, good, here.folder)
-    problems += check_index.footprint_problems(
+    problems += check_rows.place_problems(name, asset, rows, place, places, good, here.folder)
+    problems += check_footprint.footprint_problems(
         name, asset, rows, place, places, good, here.mark, memo
     )
     sort = str(here.document.get("mosaic:sort") or "")
@@ -357,7 +214,7 @@ def _rows(
     if sort.lstrip("+-") == "datetime":  # an item without has its start
         start = items.sorted_by("start_datetime") or [None] * len(items)
         values = [a or b for a, b in zip(values or [None] * len(items), start, strict=True)]
-    problems += check_index.order_problems(
+    problems += check_rows.order_problems(
         name, asset, rows, place, places, values, not sort.startswith("-"), order
     )
     return problems

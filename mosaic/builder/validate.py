@@ -29,7 +29,9 @@ class Validator:
     unknown: Counter[str] = field(default_factory=Counter)
     """Schemas that couldn't be had, and how many documents asked for them."""
     _ready: dict[str, Any] = field(default_factory=dict)
+    """Validators by address, None for a schema that can't be had."""
     _lost: str = ""
+    """The schema that a reference asked for last, and that can't be had."""
 
     def problems(self, document: Any, name: str, item: str = "") -> list[Problem]:
         """What is wrong with a document.
