@@ -119,4 +119,4 @@ def _linked(
             what = f"{name}: a URL of it holds a password, token or signature"
             problems.append(Problem("secret", what, AGAIN, own))
     what = f"{len(rows):,} of {len(hrefs):,} looked at"
-    return finding("STAC items as JSON", what, len(rows), problems)
+    return finding("JSON items", what, len(rows), problems)

@@ -129,7 +129,7 @@ def test_items_as_json(broken: Path, empty: Path) -> None:
     first, *_ = with_json(broken)
     report = mosaic.check(broken, schemas=empty)
     assert errors(report) == []
-    assert {one.check: one.count for one in report.findings}["STAC items as JSON"] == 8
+    assert {one.check: one.count for one in report.findings}["JSON items"] == 8
     for fields, words in (
         ({"properties": {}}, "properties: {} is not valid"),
         ({"links": []}, "collection"),
@@ -137,25 +137,25 @@ def test_items_as_json(broken: Path, empty: Path) -> None:
     ):
         text = first.read_bytes()
         edit(first, **fields)
-        found = only(mosaic.check(broken, schemas=empty), "STAC items as JSON")
+        found = only(mosaic.check(broken, schemas=empty), "JSON items")
         assert words in str(found.problems[0])
         first.write_bytes(text)
     first.write_bytes(b"[]")
-    found = only(mosaic.check(broken, schemas=empty), "STAC items as JSON")
+    found = only(mosaic.check(broken, schemas=empty), "JSON items")
     assert "is no JSON object" in str(found.problems[0])
     first.write_bytes(b"<!doctype html>")
-    found = only(mosaic.check(broken, schemas=empty), "STAC items as JSON")
+    found = only(mosaic.check(broken, schemas=empty), "JSON items")
     assert f"items/{first.name} can't be read" in str(found.problems[0])
     first.unlink()
     report = mosaic.check(broken, schemas=empty)
-    assert {one.check for one in errors(report)} == {"files", "STAC items as JSON"}
+    assert {one.check for one in errors(report)} == {"files", "JSON items"}
 
 
 def test_items_as_json_that_arent_all(broken: Path, empty: Path) -> None:
     with_json(broken)
     links = orjson.loads((broken / "collection.json").read_bytes())["links"]
     edit(broken / "collection.json", links=links[:-1])
-    found = only(mosaic.check(broken, schemas=empty), "STAC items as JSON")
+    found = only(mosaic.check(broken, schemas=empty), "JSON items")
     assert "links to 7 items, items.parquet holds 8" in str(found.problems[0])
 
 
