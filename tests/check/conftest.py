@@ -11,12 +11,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
+import stac_geoparquet.arrow
 
 import mosaic
 from mosaic.builder.findings import CheckReport, Finding
 from tests.support.scenes import seam_scenes, write_scenes
 
+Json = dict[str, Any]
 Mended = Callable[[str], str]
 
 
@@ -100,3 +103,12 @@ def only(report: CheckReport, check: str) -> Finding:
     (found,) = errors(report)
     assert found.check == check, found
     return found
+
+
+def rewritten(folder: Path, change: Callable[[Json], Json]) -> None:
+    """Writes ``items.parquet`` again from changed items."""
+    path = folder / "items.parquet"
+    table = pq.read_table(path)
+    items = [change(dict(item)) for item in stac_geoparquet.arrow.stac_table_to_items(table)]
+    again = stac_geoparquet.arrow.parse_stac_items_to_arrow(items).read_all()
+    stac_geoparquet.arrow.to_parquet(again, path)

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pyogrio
 import pytest
 import rasterio
@@ -17,7 +15,7 @@ from affine import Affine
 
 import mosaic
 from mosaic.errors import BrokenCatalogError
-from tests.check.conftest import edit_xml, errors, only, opened, sub
+from tests.check.conftest import Json, edit_xml, errors, only, opened, rewritten, sub
 from tests.support.mosaics import CASES, write_case
 from tests.support.scenes import item_of, seam_scenes, utm_scene, write_scenes
 
@@ -554,11 +552,16 @@ def test_items_parquet_of_another_build(broken: Path, tmp_path: Path, empty: Pat
     assert "of the collection other, not of m" in said
 
 
-def test_an_asset_without_a_grid_any_more(broken: Path, empty: Path) -> None:
-    table = pq.read_table(broken / "items.parquet")
-    crs = pa.array(["EPSG:32633"] * 8)
-    index = table.schema.get_field_index("proj:code")
-    pq.write_table(table.set_column(index, "proj:code", crs), broken / "items.parquet")
+def test_items_that_moved_to_another_zone(broken: Path, empty: Path) -> None:
+    def change(item: Json) -> Json:
+        if item["id"].startswith("S2_32"):
+            for fields in (item["properties"], *item["assets"].values()):
+                fields["proj:code"] = "EPSG:32633"
+        return item
+
+    rewritten(broken, change)
     report = mosaic.check(broken, schemas=empty)
     checks = {one.check for one in errors(report)}
     assert checks == {"B02.gti.gpkg", "B03.gti.gpkg", "B04.gti.gpkg", "headers"}
+    for found in errors(report):
+        assert all(problem.item.startswith("S2_32") for problem in found.problems)
