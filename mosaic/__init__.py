@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from mosaic.version import __version__
 
-__all__ = ["Gate", "__version__", "build", "info", "relocate", "stats"]
+__all__ = ["Gate", "__version__", "build", "check", "info", "relocate", "stats"]
 
 if TYPE_CHECKING:
+    from mosaic.builder.findings import CheckReport
     from mosaic.builder.report import Report
     from mosaic.storage import Gate as Gate
     from mosaic.storage import Stats
@@ -77,6 +78,31 @@ def build(
         overwrite=overwrite,
     )
     return make(sources, out, chosen)
+
+
+def check(
+    folder: str | os.PathLike[str],
+    *,
+    all: bool = False,  # noqa: A002 - the option's name
+    sample: int = 50,
+    schemas: str | os.PathLike[str] | None = None,
+    offline: bool = False,
+    gate: Gate | None = None,
+) -> CheckReport:
+    """Whether a mosaic is whole and true: its STAC, its tile indexes, its scenes.
+
+    ``all``: look at every item, file and header, not at ``sample`` of them. ``schemas``: a
+    folder of JSON schemas; without one, extensions' schemas come from the user's cache
+    (``$XDG_CACHE_HOME/mosaic/schemas``), where they are put when there is a network.
+    ``offline``: ask no network for anything. ``gate``: through which remote files are asked for.
+
+    Nothing is raised for what is wrong: it is in the report, and ``report.raise_for_errors()``
+    raises it. Raises :class:`~mosaic.errors.CatalogError` when the folder holds no mosaic,
+    :class:`~mosaic.errors.UsageError` for an argument that can't be meant.
+    """
+    from mosaic.builder.check import check as checked
+
+    return checked(folder, all=all, sample=sample, schemas=schemas, offline=offline, gate=gate)
 
 
 def info(folder: str | os.PathLike[str]) -> dict[str, Any]:

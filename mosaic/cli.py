@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
@@ -17,6 +17,9 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 import mosaic
 from mosaic.catalog.source import label
 from mosaic.errors import InputError, MosaicError, Problem
+
+if TYPE_CHECKING:
+    from mosaic.builder.findings import CheckReport
 
 SHOWN = 20
 """Problems printed without ``-v`` or ``--json``."""
@@ -177,6 +180,81 @@ def info(folder: str, as_json: bool) -> None:
             _print_json(found)
         else:
             _describe(found)
+
+
+@main.command()
+@click.argument("folder")
+@click.option("--all", "all_", is_flag=True, help="Look at every item, file and header.")
+@click.option(
+    "--sample",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    metavar="N",
+    help="Items, remote files and headers to look at, spread over assets and CRSs.",
+)
+@click.option("--schemas", metavar="DIR", help="JSON schemas of STAC extensions; none is fetched.")
+@click.option("--offline", is_flag=True, help="Ask no network for schemas or scenes.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
+@click.option("-v", "--verbose", is_flag=True, help="Print every problem.")
+def check(
+    folder: str,
+    all_: bool,
+    sample: int,
+    schemas: str | None,
+    offline: bool,
+    as_json: bool,
+    verbose: bool,
+) -> None:
+    """Tell whether the mosaic in FOLDER is whole and true; exit 1 when something is wrong.
+
+    Looked at: its STAC, its tile indexes by the rules that GDAL needs, its slices and stacks,
+    and whether its scenes are where the items say and what the items say.
+    """
+    from mosaic.builder.check import check as checked
+
+    with _errors(as_json, verbose):
+        with _progress(as_json) as progress:
+            report = checked(
+                folder,
+                all=all_,
+                sample=sample,
+                schemas=schemas,
+                offline=offline,
+                progress=progress,
+            )
+        if as_json:
+            _print_json(report.as_dict())
+        else:
+            _findings(report, verbose)
+    if not report.ok:
+        sys.exit(1)
+
+
+def _findings(report: CheckReport, verbose: bool) -> None:
+    width = max(len(found.check) for found in report.findings)
+    for found in report.findings:
+        click.echo(f"{found.level:8} {found.check:{width}}  {found.what}")
+    for level in ("error", "warning", "unknown") if verbose else ("error", "warning"):
+        problems = [p for found in report.findings if found.level == level for p in found.problems]
+        shown = problems if verbose else problems[:SHOWN]
+        for problem in shown:
+            click.echo(f"{level}: {problem}")
+        if len(problems) > len(shown):
+            click.echo(f"{level}: … and {len(problems) - len(shown)} more (-v or --json)")
+    click.echo(f"{_near(report.path)} is {_verdict(report)}")
+
+
+def _verdict(report: CheckReport) -> str:
+    counts = report.counts()
+    said = [
+        f"{counts[level]} {level}{'s' if counts[level] > 1 and level != 'unknown' else ''}"
+        for level in ("error", "warning", "unknown")
+        if counts[level]
+    ]
+    if report.ok:
+        return "sound" + (f" ({', '.join(said)})" if said else "")
+    return f"not sound: {', '.join(said)}"
 
 
 @main.command()

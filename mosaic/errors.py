@@ -8,7 +8,8 @@
     │   └── NoItemsError      nothing was found where items were looked for
     ├── CatalogError          a mosaic's folder can't be read or written
     │   ├── NotACatalogError  the folder holds no mosaic
-    │   └── CatalogExistsError  it holds one already, or files of somebody else
+    │   ├── CatalogExistsError  it holds one already, or files of somebody else
+    │   └── BrokenCatalogError  a mosaic breaks its own rules; carries a Problem each
     ├── SourceMismatchError   an item and its file contradict each other
     ├── HeaderError           a raster's header can't be read
     ├── TiffError             a TIFF breaks its format, or its own word; carries href, what, advice
@@ -123,6 +124,14 @@ class NotACatalogError(CatalogError):
 
 class CatalogExistsError(CatalogError):
     """The folder holds a mosaic already, or files that are not ours."""
+
+
+class BrokenCatalogError(CatalogError):
+    """A mosaic that a check found broken."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
 class SourceMismatchError(InputError):

@@ -214,6 +214,12 @@ def shared_limits_path() -> Path | None:
     return Path(path).expanduser() if path else None
 
 
+def schema_cache() -> Path:
+    """The user's folder of STAC schemas: ``$XDG_CACHE_HOME/mosaic/schemas``, or in ``~/.cache``."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path("~/.cache").expanduser()) / "mosaic" / "schemas"
+
+
 def _number(name: str) -> float | None:
     variable = f"MOSAIC_{name.upper()}"
     text = os.environ.get(variable)

@@ -79,6 +79,7 @@ def test_the_demo_leaves_a_picture_and_a_mosaic(place: Path) -> None:
 
 def test_every_block_of_the_readme_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place / "cache"))  # no schemas of this machine
     shutil.rmtree("demo/mosaic")
     names: dict[str, object] = {}
     seen = []
