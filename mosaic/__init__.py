@@ -28,6 +28,7 @@ def build(
     sort: str = "-datetime",
     slices: str = "none",
     stacks: Sequence[Sequence[str]] = (),
+    overview: float | None = None,
     nodata: float | None = None,
     dtype: str | None = None,
     overwrite: bool = False,
@@ -43,7 +44,8 @@ def build(
     common names. ``resampling``: rasterio's name, or a mapping from asset to name with ``*``
     for the others. ``sort``: a property; the first in its order lies on top (``-datetime``: the
     newest). ``slices``: ``none``, ``day``, ``month`` or ``year``. ``stacks``: lists of
-    single-band assets. ``nodata``, ``dtype``: for sources that declare none. ``skip_bad``:
+    single-band assets. ``overview``: pixel size, in units of the CRS, of a coarse image of the
+    whole for each asset. ``nodata``, ``dtype``: for sources that declare none. ``skip_bad``:
     leave out, and report, what can't be indexed. ``verify``: read every header and believe it.
 
     Raises :class:`~mosaic.errors.InputError` with a problem for each item that can't be
@@ -64,6 +66,7 @@ def build(
         sort=sort,
         slices=slices,
         stacks=stacks,
+        overview=overview,
         nodata=nodata,
         dtype=dtype,
         skip_bad=skip_bad,

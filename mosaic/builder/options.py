@@ -39,6 +39,8 @@ class Options:
     """``none``, ``day``, ``month`` or ``year``."""
     stacks: tuple[tuple[str, ...], ...] = ()
     """Stacks of assets to write."""
+    overview: float | None = None
+    """Pixel size, in units of the CRS, of a coarse image of the whole; None: there is none."""
     nodata: float | None = None
     """Value that means no data in sources that declare none, or None."""
     dtype: str | None = None
@@ -65,6 +67,7 @@ def options(
     sort: str = "-datetime",
     slices: str = "none",
     stacks: Sequence[Sequence[str]] = (),
+    overview: float | None = None,
     nodata: float | None = None,
     dtype: str | None = None,
     skip_bad: bool = False,
@@ -87,6 +90,8 @@ def options(
         raise UsageError(f"--slices {slices}: one of {', '.join(SLICES)}")
     if dtype is not None and dtype not in GDAL_TYPES:
         raise UsageError(f"--dtype {dtype}: one of {', '.join(GDAL_TYPES)}")
+    if overview is not None and not (math.isfinite(overview) and overview > 0):
+        raise UsageError(f"--overview {overview:g}: a pixel size above 0")
     if not sort.strip("+-"):
         raise UsageError("--sort: a property, such as -datetime or eo:cloud_cover")
     return Options(
@@ -100,6 +105,7 @@ def options(
         ascending=not sort.startswith("-"),
         slices=slices,
         stacks=stacked,
+        overview=overview,
         nodata=nodata,
         dtype=dtype,
         skip_bad=skip_bad,

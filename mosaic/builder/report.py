@@ -20,6 +20,8 @@ class Report:
     """(file name, tiles) of each tile index."""
     stacks: tuple[str, ...]
     """File names of the stacks."""
+    overviews: tuple[tuple[str, int], ...]
+    """(file name, factor) of the coarse image of each asset; none if not asked for."""
     slices: tuple[str, ...]
     """Labels of the time slices, in order."""
     crs: str
@@ -50,6 +52,14 @@ class Report:
             "items": self.items,
             "indexes": [{"file": name, "tiles": count} for name, count in self.indexes],
             "stacks": list(self.stacks),
+            "overviews": [
+                {
+                    "file": name,
+                    "shape": [size // factor for size in self.shape],
+                    "resolution": [size * factor for size in self.resolution],
+                }
+                for name, factor in self.overviews
+            ],
             "slices": list(self.slices),
             "crs": self.crs,
             "resolution": list(self.resolution),

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 import stac_geoparquet.arrow
+from affine import Affine
 
 from mosaic.builder.even import even
 from mosaic.builder.options import SLICES, Options
@@ -41,6 +42,7 @@ from mosaic.version import __version__
 Json = dict[str, Any]
 
 GTI_MEDIA = "application/geopackage+sqlite3"
+COG_MEDIA = "image/tiff; application=geotiff; profile=cloud-optimized"
 PARQUET_MEDIA = "application/vnd.apache.parquet"
 
 
@@ -244,6 +246,17 @@ def collection(
             **where,
             "mosaic:resampling": index.resampling,
         }
+        if index.overview:
+            factor = index.overview.factor
+            assets[f"{asset} overview"] = {
+                "href": f"./{index.overview.file}",
+                "type": COG_MEDIA,
+                "title": f"{asset}: the whole at 1/{factor}",
+                "roles": ["overview"],
+                **where,
+                "proj:shape": [height // factor, width // factor],
+                "proj:transform": list(frame.grid.affine @ Affine.scale(factor))[:6],
+            }
         for path in slices.get(asset, ()):
             label = path.rpartition("_")[2].removesuffix(".gti")
             assets[f"{asset} {label}"] = {
