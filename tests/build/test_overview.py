@@ -198,6 +198,18 @@ def test_without_a_nodata_value_the_mask_is_kept(tmp_path: Path) -> None:
         assert verdict(values, mask, want, 0.06).shift <= 0.75
 
 
+def test_is_no_scene_when_the_folder_is_built_anew(tmp_path: Path) -> None:
+    home = tmp_path / "m"
+    scenes = seam_scenes(128, 60.0, ("B04",), dates=1)
+    write_case(home / "scenes", scenes)
+    (home / "scenes/items.json").unlink()
+    for _ in range(2):
+        report = mosaic.build(home, home, overview=120, overwrite=True)
+        assert report.items == len(scenes)
+        (name,) = (path.name for path in home.glob("*.tif"))
+        assert name.endswith("_overview.tif")
+
+
 def _gone(path: Path) -> None:
     path.unlink()
 
