@@ -217,8 +217,9 @@ class _Ear(logging.Handler):
         self._logs = [logging.getLogger(f"rasterio.{name}") for name in ("_err", "_env")]
 
     def emit(self, record: logging.LogRecord) -> None:
-        # errors that a call survived are an INFO of _err; those outside any call an ERROR of _env
-        error = record.name.endswith("_err") or record.levelno >= logging.ERROR
+        # what a call survived is an INFO of _err; a WARNING is no error (a retry that may succeed)
+        survived = record.name.endswith("_err") and record.levelno == logging.INFO
+        error = survived or record.levelno >= logging.ERROR
         if error and record.thread == self._thread:
             self.said.append(record.getMessage().partition("msg=")[2] or record.getMessage())
 

@@ -22,6 +22,7 @@ import mosaic
 from mosaic.errors import InputError, UsageError
 from tests.support.file_server import serving
 from tests.support.mosaics import CASES, Case, write_case
+from tests.support.range_server import RangeServer
 from tests.support.scenes import Scene, seam_scenes
 from tests.support.truth import expected, verdict
 
@@ -275,6 +276,33 @@ def test_remote_tiles(items: Path, tmp_path: Path) -> None:
     assert (problem.item, problem.asset) == ("S2_32_1_1", "B03")
     assert f"({server.url}/S2_32_1_1/B03.tif)" in str(problem)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("down", [False, True], ids=["busy", "down"])
+def test_a_refusal_that_a_retry_heals_is_none(items: Path, tmp_path: Path, down: bool) -> None:
+    """GDAL asks six times: a busy server is no error, one that is down is."""
+    root = tmp_path / "scenes"
+    files = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*.tif")}
+    with RangeServer(files, flaky=0.25, seed=1, status=503 if down else 0) as server:
+        document = json.loads(items.read_text())
+        for item in document["features"][:2]:
+            for asset in item["assets"].values():
+                asset["href"] = server.url(asset["href"].removeprefix("./"))
+        options = {"dst_crs": CRS, "bands": ["B04"], "overview": 120}
+        some = document["features"][:2]
+        if down:
+            with pytest.raises(InputError) as caught:
+                mosaic.build(some, tmp_path / "m", **options)
+            assert {one.item for one in caught.value.problems} == {one["id"] for one in some}
+            return
+        mosaic.build(some, tmp_path / "m", **options)
+        assert 503 in server.counts.statuses
+    values = shrunk(tmp_path / "m/B04_overview.tif", 1)[0]
+    affine = transform(tmp_path / "m") @ Affine.scale(4)
+    there = [scene for scene in SCENES if scene.id in {one["id"] for one in some}]
+    said = verdict(values, values != 0, expected(there, CRS, affine, values.shape), 0.03)
+    assert said.pixels > 3000
+    assert said.missing == 0
 
 
 def test_sizes_that_cannot_be_meant(
