@@ -58,7 +58,8 @@ def overview_factor(grid: GeoBox, size: float) -> int:
         return 0
     factor = min(factors, key=lambda one: abs(math.log2(one * pixel / size)))
     if max(width, height) / factor > LARGEST:
-        least = next(one for one in factors if max(width, height) / one <= LARGEST)
+        small = (one for one in factors if max(width, height) / one <= LARGEST)
+        least = next(small, factors[-1])
         raise UsageError(
             f"--overview {size:g} makes {width // factor} x {height // factor} pixels, more than "
             f"{LARGEST} a side: give {least * pixel:g} or more"
