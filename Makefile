@@ -48,8 +48,9 @@ lint: $(VENV)/.dev  ## ruff, mypy and the import rules
 	$(VENV)/bin/lint-imports
 
 .PHONY: interop
-interop: $(VENV)/.dev  ## real GDAL 3.10 and newest, in Debian roots (needs root and debootstrap)
-	$(PY) tests/interop/roots.py build
+interop: $(VENV)/.dev  ## real GDAL 3.10 and newest, QGIS, R, in Debian roots (needs root, debootstrap)
+	$(PY) tests/interop/roots.py build trixie --with qgis r
+	$(PY) tests/interop/roots.py build forky
 	$(PY) -m pytest -m interop tests/interop $(ARGS)
 
 .PHONY: fuzz

@@ -29,6 +29,7 @@ def build(
     sort: str = "-datetime",
     slices: str = "none",
     stacks: Sequence[Sequence[str]] = (),
+    overview: float | None = None,
     nodata: float | None = None,
     dtype: str | None = None,
     item_files: int = 1000,
@@ -46,7 +47,8 @@ def build(
     common names. ``resampling``: rasterio's name, or a mapping from asset to name with ``*``
     for the others. ``sort``: a property; the first in its order lies on top (``-datetime``: the
     newest). ``slices``: ``none``, ``day``, ``month`` or ``year``. ``stacks``: lists of
-    single-band assets. ``nodata``, ``dtype``: for sources that declare none. ``item_files``:
+    single-band assets. ``overview``: pixel size, in units of the CRS, of a coarse image of the
+    whole for each asset. ``nodata``, ``dtype``: for sources that declare none. ``item_files``:
     most items of which each is also written as a JSON file. ``raw``: the files' own numbers,
     with no scale and offset. ``skip_bad``: leave out, and report, what can't be indexed.
     ``verify``: read every header and believe it.
@@ -69,6 +71,7 @@ def build(
         sort=sort,
         slices=slices,
         stacks=stacks,
+        overview=overview,
         nodata=nodata,
         dtype=dtype,
         item_files=item_files,

@@ -116,6 +116,13 @@ def main() -> None:
     multiple=True,
     help="Single-band assets as one image, such as B04,B03,B02. Repeatable.",
 )
+@click.option(
+    "--overview",
+    type=float,
+    metavar="SIZE",
+    help="A coarse image of the whole for each asset, of about this pixel size in units of the "
+    "CRS; zoomed-out views then open no scene.",
+)
 @click.option("--nodata", type=float, help="Nodata value of scenes that declare none.")
 @click.option("--dtype", metavar="TYPE", help="Data type, where items tell none; spares a read.")
 @click.option(
@@ -358,6 +365,10 @@ def _summary(report: dict[str, Any], verbose: bool) -> None:
     names += [f"… and {len(indexes) - 6} more"] if len(indexes) > 6 else []
     lines += [f"{'index' if i == 0 else '':9}{name}" for i, name in enumerate(names)]
     lines += [f"{'stack' if i == 0 else '':9}{name}" for i, name in enumerate(report["stacks"])]
+    if report["overviews"]:
+        one = report["overviews"][0]
+        high, wide = one["shape"]
+        lines.append(f"overview {wide} x {high} pixels of {_size(one['resolution'])}, one an index")
     if report["slices"]:
         slices = report["slices"]
         lines.append(f"slices   {len(slices)}: {slices[0]} to {slices[-1]}")

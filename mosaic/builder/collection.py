@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+from affine import Affine
 
 from mosaic.builder.options import Options
 from mosaic.builder.scan import band_fields
@@ -36,6 +37,7 @@ from mosaic.version import __version__
 Json = dict[str, Any]
 
 GTI_MEDIA = "application/geopackage+sqlite3"
+COG_MEDIA = "image/tiff; application=geotiff; profile=cloud-optimized"
 PARQUET_MEDIA = "application/vnd.apache.parquet"
 ITEM_MEDIA = "application/geo+json"
 _MOST_VALUES = 50
@@ -222,6 +224,19 @@ def _index_assets(
             "bands": _declared(index),
             "mosaic:resampling": index.resampling,
         }
+        if index.overview:
+            factor = index.overview.factor
+            height, width = index.grid.shape
+            assets[f"{asset} overview"] = {
+                "href": f"./{index.overview.file}",
+                "type": COG_MEDIA,
+                "title": f"{asset}: the whole at 1/{factor}",
+                "roles": ["overview"],
+                **where,
+                "proj:shape": [height // factor, width // factor],
+                "proj:transform": list(index.grid.affine @ Affine.scale(factor))[:6],
+                "bands": _declared(index),
+            }
         for path in slices.get(asset, ()):
             label = path.rpartition("_")[2].removesuffix(".gti")
             assets[f"{asset} {label}"] = {

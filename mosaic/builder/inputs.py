@@ -19,7 +19,7 @@ from mosaic.builder import rows
 from mosaic.builder.scan import scan
 from mosaic.catalog.facts import RASTER_SUFFIXES
 from mosaic.catalog.href import resolve
-from mosaic.catalog.layout import VRT, is_mosaic
+from mosaic.catalog.layout import VRT, is_mosaic, read_collection
 from mosaic.errors import Problem, UsageError
 
 Json = dict[str, Any]
@@ -138,10 +138,9 @@ def _folder(path: Path, seen: _Seen) -> Iterator[Found]:
             if suffix in RASTER_SUFFIXES and suffix not in _SIDE_PICTURES:
                 seen.rasters[str((here / name).absolute())] = None
     if is_mosaic(path):
-        # a mosaic's own rasters lie in its subfolders; its previews and stacks are not scenes
-        for name in list(seen.rasters):
-            if Path(name).parent == path.absolute() and name.endswith(".vrt"):
-                del seen.rasters[name]
+        # scenes may lie inside a mosaic; its own stacks and overviews are none
+        for name in read_collection(path)["mosaic:files"]:
+            seen.rasters.pop(str((path / name).absolute()), None)
 
 
 def _file(path: Path, seen: _Seen, globbed: bool = False) -> Iterator[Found]:

@@ -20,6 +20,7 @@ from mosaic.builder.collection import Json, collection, write_item_files, write_
 from mosaic.builder.gather import Gathered, gather
 from mosaic.builder.inputs import Source, items
 from mosaic.builder.options import Options
+from mosaic.builder.overview import overview_factor, write_overview
 from mosaic.builder.parquet import write_items
 from mosaic.builder.publish import building
 from mosaic.builder.report import Encoded, Report
@@ -61,6 +62,9 @@ def make(
         if len(lost):
             table = _shown(table, place, lost, gathered, options)
             place = _framed(table, options)
+        factor = overview_factor(place.grid, options.overview) if options.overview else 0
+        if options.overview and not factor:
+            notes.append("no overview: the mosaic is hardly larger than one")
         z = drawing_order(table.sort, table.id, options.ascending)
         unsorted = sum(value is None for value in table.sort)
         if unsorted:
@@ -86,6 +90,13 @@ def make(
                 path = folder / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")
+            if factor:
+                # what is relative to the mosaic's final place can't be read from here
+                absolute = tiles(table, index, place, z, folder, common.recodings).tiles
+                coarse = write_overview(folder, index, absolute, factor, progress)
+                index = replace(index, overview=coarse)
+                if not index.linked:
+                    notes.append(f"{coarse.file} isn't linked: {asset} has no nodata value")
             write_index(folder / index_name(asset), index, written.tiles)
             indexes[asset] = index
             counts.append((index_name(asset), len(written.tiles.location)))
@@ -119,6 +130,9 @@ def make(
             indexes=tuple(counts),
             encodings=tuple(encodings),
             stacks=tuple(stacks),
+            overviews=tuple(
+                (one.overview.file, one.overview.factor) for one in indexes.values() if one.overview
+            ),
             slices=tuple(one.label for one in slices),
             crs=place.crs,
             resolution=(place.grid.affine.a, -place.grid.affine.e),

@@ -39,6 +39,8 @@ class Options:
     """``none``, ``day``, ``month`` or ``year``."""
     stacks: tuple[tuple[str, ...], ...] = ()
     """Stacks of assets to write."""
+    overview: float | None = None
+    """Pixel size, in units of the CRS, of a coarse image of the whole; None: there is none."""
     nodata: float | None = None
     """Value that means no data in sources that declare none, or None."""
     dtype: str | None = None
@@ -69,6 +71,7 @@ def options(
     sort: str = "-datetime",
     slices: str = "none",
     stacks: Sequence[Sequence[str]] = (),
+    overview: float | None = None,
     nodata: float | None = None,
     dtype: str | None = None,
     item_files: int = 1000,
@@ -95,6 +98,8 @@ def options(
         raise UsageError(f"--dtype {dtype}: one of {', '.join(GDAL_TYPES)}")
     if item_files < 0:
         raise UsageError(f"--item-files {item_files}: a count of items, or 0 for none")
+    if overview is not None and not (math.isfinite(overview) and overview > 0):
+        raise UsageError(f"--overview {overview:g}: a pixel size above 0")
     if not sort.strip("+-"):
         raise UsageError("--sort: a property, such as -datetime or eo:cloud_cover")
     return Options(
@@ -108,6 +113,7 @@ def options(
         ascending=not sort.startswith("-"),
         slices=slices,
         stacks=stacked,
+        overview=overview,
         nodata=nodata,
         dtype=dtype,
         item_files=item_files,

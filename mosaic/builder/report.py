@@ -38,6 +38,8 @@ class Report:
     """What the numbers of each band of each index mean."""
     stacks: tuple[str, ...]
     """File names of the stacks."""
+    overviews: tuple[tuple[str, int], ...]
+    """(file name, factor) of the coarse image of each asset; none if not asked for."""
     slices: tuple[str, ...]
     """Labels of the time slices, in order."""
     crs: str
@@ -69,6 +71,14 @@ class Report:
             "indexes": [{"file": name, "tiles": count} for name, count in self.indexes],
             "encodings": [asdict(one) for one in self.encodings],
             "stacks": list(self.stacks),
+            "overviews": [
+                {
+                    "file": name,
+                    "shape": [size // factor for size in self.shape],
+                    "resolution": [size * factor for size in self.resolution],
+                }
+                for name, factor in self.overviews
+            ],
             "slices": list(self.slices),
             "crs": self.crs,
             "resolution": list(self.resolution),

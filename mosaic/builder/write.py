@@ -20,6 +20,7 @@ from mosaic.errors import UsageError
 Json = dict[str, Any]
 
 GTI_MEDIA = "application/geopackage+sqlite3"
+COG_MEDIA = "image/tiff; application=geotiff; profile=cloud-optimized"
 PARQUET_MEDIA = "application/vnd.apache.parquet"
 
 

@@ -42,6 +42,16 @@ GDAL_RESAMPLING = {
 
 
 @dataclass(frozen=True, slots=True)
+class Overview:
+    """A coarse image of the whole mosaic."""
+
+    file: str
+    """File name beside the index."""
+    factor: int
+    """Pixels of the mosaic along a side of one of its pixels: one of the index's factors."""
+
+
+@dataclass(frozen=True, slots=True)
 class Index:
     """What a tile index declares, so that GDAL opens no tile to learn it."""
 
@@ -55,8 +65,22 @@ class Index:
     """Bands of every tile; nodata, scale and offset of the mosaic."""
     resampling: str
     """rasterio's name of the resampling method."""
-    overview: str = ""
-    """Path, beside the index, of a coarse image of the whole, or empty."""
+    overview: Overview | None = None
+    """A coarse image of the whole, or None."""
+
+    @property
+    def masked(self) -> bool:
+        """Whether a mask tells where there are pixels, because no nodata value does.
+
+        GDAL 3.10 reads no mask through an overview ("this band does not exist", exit 1): such an
+        index declares none, and its coarse image lies unlinked beside it.
+        """
+        return self.bands[0].nodata is None
+
+    @property
+    def linked(self) -> Overview | None:
+        """The coarse image, if it is a row of the index (the one without an item)."""
+        return None if self.masked else self.overview
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +103,23 @@ class Tiles:
     """(n, 2) pixel width and height of each file in its own CRS."""
 
 
+_COARSE = '<OpenOptions><OOI key="FILTER">item IS NULL</OOI></OpenOptions>'
+"""What makes an overview read the coarse image: the same index, but of that row alone.
+
+``<Dataset>`` would name it, but GDAL 3.10 takes a relative name as one in the working directory;
+locations of rows are relative to the index.
+"""
+
+
 def index_xml(index: Index, dataset: str = "", where: str = "") -> str:
     """The GTI XML of an index, or of a slice of it.
 
     ``dataset``: the GeoPackage that a ``.gti`` file points to. ``where``: SQL condition of a
-    slice.
+    slice, which shows other scenes than the whole, and so without its coarse overview.
     """
+    coarse = None if dataset else index.linked
+    if coarse:
+        where = "item IS NOT NULL"
     height, width = index.grid.shape
     declared = index.bands[0].nodata
     same = all(band.same_nodata(index.bands[0]) for band in index.bands)
@@ -101,16 +136,14 @@ def index_xml(index: Index, dataset: str = "", where: str = "") -> str:
         f"<BandCount>{len(index.bands)}</BandCount>",
         "" if declared is None or not same else f"<NoDataValue>{number(declared)}</NoDataValue>",
         # without a nodata value a mask is all that tells a hole from a pixel
-        "<MaskBand>true</MaskBand>" if declared is None else "",
+        "<MaskBand>true</MaskBand>" if index.masked else "",
         *(_band_xml(number_, band, index.asset) for number_, band in enumerate(index.bands, 1)),
     ]
-    if index.overview:
-        parts.append(f"<Overview><Dataset>{escape(index.overview)}</Dataset></Overview>")
-    else:
-        parts += [
-            f"<Overview><Factor>{factor}</Factor></Overview>"
-            for factor in overview_factors(width, height)
-        ]
+    parts += [
+        f"<Overview><Factor>{factor}</Factor>"
+        f"{_COARSE if coarse and factor >= coarse.factor else ''}</Overview>"
+        for factor in (() if index.masked else overview_factors(width, height))
+    ]
     return (
         "<GDALTileIndexDataset>\n  "
         + "\n  ".join(part for part in parts if part)
@@ -133,11 +166,12 @@ def _band_xml(position: int, band: Band, asset: str) -> str:
 def write_index(path: Path, index: Index, tiles: Tiles) -> None:
     """A self-contained ``.gti.gpkg``: footprints, locations, and the GTI XML in its metadata.
 
-    Raises :class:`~mosaic.errors.CatalogError` when it can't be written.
+    A coarse overview is its last row. Raises :class:`~mosaic.errors.CatalogError` when it can't
+    be written.
     """
     try:
         pyogrio.write_arrow(
-            pa.RecordBatchReader.from_batches(_SCHEMA, _batches(tiles)),
+            pa.RecordBatchReader.from_batches(_SCHEMA, _batches(index, tiles)),
             path,
             driver="GPKG",
             layer=LAYER,
@@ -170,7 +204,7 @@ _SCHEMA = pa.schema(
 )
 
 
-def _batches(tiles: Tiles, size: int = 1 << 16) -> Iterator[pa.RecordBatch]:
+def _batches(index: Index, tiles: Tiles, size: int = 1 << 16) -> Iterator[pa.RecordBatch]:
     for start in range(0, len(tiles.location), size):
         part = slice(start, start + size)
         columns = [
@@ -184,6 +218,20 @@ def _batches(tiles: Tiles, size: int = 1 << 16) -> Iterator[pa.RecordBatch]:
             shapely.to_wkb(tiles.geometry[part]),
         ]
         yield pa.record_batch(columns, schema=_SCHEMA)
+    if index.linked:
+        whole = shapely.to_wkb(_whole(index, index.linked.factor))
+        row = dict.fromkeys(_SCHEMA.names) | {
+            "location": index.linked.file,
+            "geom": whole,
+        }
+        yield pa.RecordBatch.from_pylist([row], schema=_SCHEMA)
+
+
+def _whole(index: Index, factor: int) -> shapely.Geometry:
+    """The mosaic's extent, and two pixels of its overview around it."""
+    a = index.grid.affine
+    margin = 2 * factor * max(a.a, -a.e)
+    return shapely.box(*index.grid.boundingbox.bbox).buffer(margin, join_style="mitre")
 
 
 def _add_xml(database: sqlite3.Connection, xml: str) -> None:

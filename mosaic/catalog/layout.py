@@ -27,6 +27,11 @@ def index_name(asset: str) -> str:
     return f"{safe(asset)}.gti.gpkg"
 
 
+def overview_name(asset: str) -> str:
+    """File name of an asset's coarse overview."""
+    return f"{safe(asset)}_overview.tif"
+
+
 def slice_name(asset: str, label: str) -> str:
     """File name of an asset's tile index for one time slice.
 

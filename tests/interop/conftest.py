@@ -10,15 +10,25 @@ import pytest
 from tests.interop.roots import ROOTS, Root, RootUnavailable, build
 
 
-@pytest.fixture(scope="session", params=list(ROOTS))
-def gdal(request: pytest.FixtureRequest) -> Root:
-    """A root with GDAL 3.10 (trixie) or 3.13 (forky), made when it isn't there."""
+def _made(name: str, *groups: str) -> Root:
     try:
-        return build(request.param)
+        return build(name, *groups)
     except RootUnavailable as error:
         if os.environ.get("CI"):
             pytest.fail(str(error))
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session", params=list(ROOTS))
+def gdal(request: pytest.FixtureRequest) -> Root:
+    """A root with GDAL 3.10 (trixie) or 3.13 (forky), made when it isn't there."""
+    return _made(request.param)
+
+
+@pytest.fixture(scope="session")
+def desktop() -> Root:
+    """The root that holds QGIS 3.40 and R, with terra and stars, beside GDAL 3.10."""
+    return _made("trixie", "qgis", "r")
 
 
 @pytest.fixture(scope="session")
