@@ -11,8 +11,8 @@ from mosaic.version import __version__
 __all__ = ["Gate", "__version__", "build", "check", "info", "relocate", "stats"]
 
 if TYPE_CHECKING:
-    from mosaic.builder.findings import CheckReport
     from mosaic.builder.report import Report
+    from mosaic.checker.findings import CheckReport
     from mosaic.storage import Gate as Gate
     from mosaic.storage import Stats
 
@@ -103,7 +103,7 @@ def check(
     raises it. Raises :class:`~mosaic.errors.CatalogError` when the folder holds no mosaic,
     :class:`~mosaic.errors.UsageError` for an argument that can't be meant.
     """
-    from mosaic.builder.check import check as checked
+    from mosaic.checker.run import check as checked
 
     return checked(folder, all=all, sample=sample, schemas=schemas, offline=offline, gate=gate)
 

@@ -19,7 +19,7 @@ from mosaic.catalog.source import label
 from mosaic.errors import InputError, MosaicError, Problem
 
 if TYPE_CHECKING:
-    from mosaic.builder.findings import CheckReport
+    from mosaic.checker.findings import CheckReport
 
 SHOWN = 20
 """Problems printed without ``-v`` or ``--json``."""
@@ -218,7 +218,7 @@ def check(
     Looked at: its STAC, its tile indexes by the rules that GDAL needs, its slices and stacks,
     and whether its scenes are where the items say and what the items say.
     """
-    from mosaic.builder.check import check as checked
+    from mosaic.checker.run import check as checked
 
     with _errors(as_json, verbose):
         with _progress(as_json) as progress:

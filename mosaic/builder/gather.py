@@ -16,7 +16,7 @@ from mosaic.builder.options import Options
 from mosaic.builder.scan import asset as asset_of
 from mosaic.builder.scan import band_fields, footprint
 from mosaic.builder.trust import disagreements
-from mosaic.catalog.facts import asset_for, data_assets, sources
+from mosaic.catalog.facts import asset_for, bands_of, data_assets, sources
 from mosaic.catalog.headers import Header, read_headers
 from mosaic.catalog.href import location, resolve
 from mosaic.catalog.sentinel2 import encoded
@@ -264,7 +264,7 @@ def _add(
             if kind in known:
                 source = replace(source, bands=_shared(known[kind]))
             elif options.dtype:
-                source = replace(source, bands=(Band(options.dtype, source.asset),))
+                source = replace(source, bands=bands_of(assets[key], options.dtype))
         filled = _with_nodata(source, options)
         if not filled.located or filled.bands is None:
             result.bad.append(_incomplete(filled))

@@ -137,6 +137,12 @@ def _shape(field: Any) -> tuple[int, int] | None:
 _ASSET_BAND_FIELDS = ("data_type", "nodata", "unit", "raster:scale", "raster:offset")
 
 
+def bands_of(asset: Json, dtype: str) -> tuple[Band, ...]:
+    """The bands an asset lists, or the one it is taken to have; ``dtype``: where they tell none."""
+    bands = [{"data_type": dtype, **band} for band in asset.get("bands") or [{}]]
+    return _bands({**asset, "bands": bands}) or (Band(dtype),)
+
+
 def _bands(asset: Json) -> tuple[Band, ...] | None:
     bands = asset.get("bands")
     common = {k: asset[k] for k in _ASSET_BAND_FIELDS if k in asset}

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -253,7 +254,7 @@ def _add_xml(database: sqlite3.Connection, xml: str) -> None:
 
 def read_xml(path: Path) -> str:
     """The GTI XML that a ``.gti.gpkg`` carries."""
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as database:
+    with sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True) as database:
         rows = database.execute(
             "SELECT metadata FROM gpkg_metadata WHERE metadata LIKE '%xml:GTI%'"
         ).fetchall()

@@ -16,7 +16,7 @@ import pytest
 import stac_geoparquet.arrow
 
 import mosaic
-from mosaic.builder.findings import CheckReport, Finding
+from mosaic.checker.findings import CheckReport, Finding
 from tests.support.scenes import seam_scenes, write_scenes
 
 Json = dict[str, Any]

@@ -17,7 +17,7 @@ import rasterio
 
 import mosaic
 from mosaic import Gate
-from mosaic.builder.check_items import spread
+from mosaic.checker.items import spread
 from mosaic.errors import BrokenCatalogError, SourceMismatchError
 from mosaic.settings import Retry
 from tests.check.conftest import errors, only

@@ -16,8 +16,8 @@ import pytest
 import stac_geoparquet.arrow
 
 import mosaic
-from mosaic.builder.schemas import Schemas, below, bundled, fetcher
-from mosaic.builder.validate import Validator
+from mosaic.checker.schemas import Schemas, below, bundled, fetcher
+from mosaic.checker.validate import Validator
 from mosaic.errors import UsageError
 from tests.check.conftest import errors, only, rewritten
 from tests.support.file_server import serving
@@ -208,7 +208,7 @@ def test_offline_nothing_is_asked(good: Path, monkeypatch: pytest.MonkeyPatch) -
         raise AssertionError("offline, and asked")
 
     monkeypatch.setattr("mosaic.storage.Gate.get_range", refuse)
-    monkeypatch.setattr("mosaic.builder.check.fetcher", refuse)
+    monkeypatch.setattr("mosaic.checker.run.fetcher", refuse)
     report = mosaic.check(good, offline=True)
     assert report.ok
     (found,) = (one for one in report.findings if one.check == "schemas")

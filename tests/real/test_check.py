@@ -9,20 +9,10 @@ from typing import Any
 import pytest
 
 import mosaic
-from tests.real.test_items import BUILT, GEOPARQUET, MODIS, PC
+from tests.real.test_items import BUILT, GEOPARQUET
 from tests.real.test_real_scenes import SCENES, Scene
 
 RTC = f"{GEOPARQUET}/tests/data/sentinel-1-rtc-pc.json"
-NO_CODE = {
-    f"{PC}/pc-3dep-lidar-dsm.json",
-    f"{PC}/pc-mobi.json",
-    f"{PC}/pc-modis-13Q1-061.json",
-    f"{PC}/pc-chloris-biomass.json",
-    f"{MODIS}/modis-14A1-061/MYD14A1.A2022025.h01v07.061/MYD14A1.A2022025.h01v07.061.json",
-}
-"""Items whose CRS has no code: the summary of codes is empty, and no valid STAC."""
-ITEMS = [case for case in BUILT if case[0] not in NO_CODE]
-RASTERS = [scene for scene in SCENES if scene.name not in ("hls", "modis", "sea ice")]
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +41,7 @@ def wrong(report: Any) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize(
-    ("document", "options", "items", "crs"), ITEMS, ids=[case[0].split("/")[-1] for case in ITEMS]
+    ("document", "options", "items", "crs"), BUILT, ids=[case[0].split("/")[-1] for case in BUILT]
 )
 def test_items(
     document: str,
@@ -72,7 +62,7 @@ def test_items(
         assert found[name].count == tiles
 
 
-@pytest.mark.parametrize("scene", RASTERS, ids=str)
+@pytest.mark.parametrize("scene", SCENES, ids=str)
 def test_rasters(scene: Scene, shared: Path, schemas: Path, tmp_path: Path) -> None:
     files = [shared / name for name in scene.files]
     mosaic.build(files, tmp_path / "m", dst_crs=scene.crs, **scene.options)

@@ -12,11 +12,11 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from mosaic.builder.check_extent import same_crs
-from mosaic.builder.check_read import Declared, Rows
-from mosaic.builder.check_vrt import Small
 from mosaic.catalog.href import SECRET_PARAMETERS
 from mosaic.catalog.source import GDAL_TYPES
+from mosaic.checker.extent import same_crs
+from mosaic.checker.read import Declared, Rows
+from mosaic.checker.vrt import Small
 from mosaic.errors import Problem
 from mosaic.grid import Bounds
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import orjson
 
-from mosaic.builder.check_index import AGAIN, Mark
 from mosaic.builder.publish import recover
 from mosaic.catalog.layout import CATALOG, COLLECTION, MARK
+from mosaic.checker.index import AGAIN, Mark
 from mosaic.errors import CatalogError, NotACatalogError, UsageError
 from mosaic.grid import affine6, canonical
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import orjson
 
-from mosaic.builder.check_files import dicts
-from mosaic.builder.check_index import AGAIN, holds_secret
-from mosaic.builder.check_items import Items, spread
-from mosaic.builder.findings import Finding, finding
-from mosaic.builder.schemas import Schemas
-from mosaic.builder.validate import Validator, short
 from mosaic.catalog.layout import CATALOG, COLLECTION, ITEMS
+from mosaic.checker.files import dicts
+from mosaic.checker.findings import Finding, finding
+from mosaic.checker.index import AGAIN, holds_secret
+from mosaic.checker.items import Items, spread
+from mosaic.checker.schemas import Schemas
+from mosaic.checker.validate import Validator, short
 from mosaic.errors import Problem
 
 Json = dict[str, Any]

@@ -10,15 +10,15 @@ from urllib.parse import urlsplit
 import numpy as np
 import numpy.typing as npt
 
-from mosaic.builder.check_extent import same_crs
-from mosaic.builder.check_items import Items, Places, spread
-from mosaic.builder.check_read import Declared
-from mosaic.builder.findings import HEADERS, Finding, finding
 from mosaic.builder.trust import disagreements
 from mosaic.catalog.facts import asset_for, sources
 from mosaic.catalog.headers import Header, read_headers
 from mosaic.catalog.href import is_remote
 from mosaic.catalog.source import GDAL_TYPES, Source
+from mosaic.checker.extent import same_crs
+from mosaic.checker.findings import HEADERS, Finding, finding
+from mosaic.checker.items import Items, Places, spread
+from mosaic.checker.read import Declared
 from mosaic.errors import (
     AccessError,
     DeadlineError,

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pyproj
 import shapely
 
-from mosaic.builder.check_items import Places
 from mosaic.catalog.source import has_code
+from mosaic.checker.items import Places
 from mosaic.grid import LONLAT, Bounds, Floats, is_geographic, transformer, world
 from mosaic.outline import Geometries
 
@@ -76,6 +76,15 @@ def margins(
             if whole:
                 crosses[part] = _crosses(footprints[part], name, shape, transform, whole, pixel)
     return Margins(least, most, crosses)
+
+
+def pixel_of(places: Places, row: int, crs: str, res: tuple[float, float], whole: bool) -> Floats:
+    """(2,) the mosaic's pixel, or for a ``whole`` scene its own if that is larger."""
+    own = np.array(res)
+    if whole:
+        shape, transform = places.shape[row : row + 1], places.transform[row : row + 1]
+        own = np.fmax(own, _pixel(places.crs[row], crs, shape, transform, world(crs))[0])
+    return own
 
 
 def uncovered(

@@ -12,10 +12,10 @@ from urllib.parse import unquote
 import numpy as np
 import numpy.typing as npt
 
-from mosaic.builder.check_index import AGAIN
-from mosaic.builder.check_items import Places
-from mosaic.builder.check_read import Rows
-from mosaic.builder.check_vrt import Small
+from mosaic.checker.index import AGAIN
+from mosaic.checker.items import Places
+from mosaic.checker.read import Rows
+from mosaic.checker.vrt import Small
 from mosaic.errors import Problem, redact
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from mosaic.builder.check_read import affine
+from mosaic.checker.read import affine
 from mosaic.errors import CatalogError
 from mosaic.grid import Bounds
 

@@ -13,17 +13,19 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from mosaic.builder import check_access, check_files, check_footprint, check_index, check_rows
-from mosaic.builder.check_index import AGAIN, Mark
-from mosaic.builder.check_items import Items, Places, collections, read_items
-from mosaic.builder.check_open import folder_of, read_document, read_mark
-from mosaic.builder.check_read import Declared, Rows, read_index
-from mosaic.builder.check_stac import stac_findings
-from mosaic.builder.check_vrt import Small, smalls
-from mosaic.builder.findings import CheckReport, Finding, finding
-from mosaic.builder.schemas import Schemas, fetcher
 from mosaic.catalog.href import is_remote
 from mosaic.catalog.layout import CATALOG, COLLECTION, ITEMS, index_name
+from mosaic.checker import access, files, footprint
+from mosaic.checker import index as index_rules
+from mosaic.checker import rows as row_rules
+from mosaic.checker.findings import CheckReport, Finding, finding
+from mosaic.checker.index import AGAIN, Mark
+from mosaic.checker.items import Items, Places, collections, read_items
+from mosaic.checker.opening import folder_of, read_document, read_mark
+from mosaic.checker.read import Declared, Rows, read_index
+from mosaic.checker.schemas import Schemas, fetcher
+from mosaic.checker.stac import stac_findings
+from mosaic.checker.vrt import Small, smalls
 from mosaic.errors import CatalogError, Problem, UsageError
 from mosaic.grid import project
 from mosaic.settings import Retry, schema_cache
@@ -124,7 +126,7 @@ def _files(here: _Mosaic) -> Finding:
         problems.append(Problem("missing", f"{CATALOG} can't be read ({error.strerror})", AGAIN))
     except orjson.JSONDecodeError as error:
         problems.append(Problem("json", f"{CATALOG} is no JSON ({error})", AGAIN))
-    count, lost = check_files.file_problems(here.folder, documents)
+    count, lost = files.file_problems(here.folder, documents)
     lost = [one for one in lost if not one.what.startswith(f"{CATALOG} ")] + problems
     what = f"{count - len(lost):,} of {count:,} are there"
     return finding("files", what, count, lost)
@@ -169,9 +171,9 @@ def _indexes(here: _Mosaic, progress: Progress) -> list[Finding]:
             findings.append(Finding(name, "broken", 0, "error", (problem,)))
             continue
         here.indexes[asset] = here.files[name] = found
-        problems = check_index.declaration_problems(name, found, rows, here.mark)
-        problems += check_files.overview_problems(here.folder, name, found, here.mark)
-        problems += check_index.location_problems(name, asset, rows)
+        problems = index_rules.declaration_problems(name, found, rows, here.mark)
+        problems += files.overview_problems(here.folder, name, found, here.mark)
+        problems += index_rules.location_problems(name, asset, rows)
         if here.items is not None and asset in here.places:
             problems += _rows(here, here.items, name, asset, rows, order, memo)
         findings.append(finding(name, f"{len(rows):,} tiles", len(rows), problems))
@@ -198,15 +200,15 @@ def _rows(
     problems = [
         Problem("vrt", f"{name}: {what}", AGAIN, rows.item[row], asset) for row, what in bad.items()
     ]
-    whole = check_rows.joined(name, asset, rows, items.id, places, _seen(places, here.mark))
+    whole = row_rules.joined(name, asset, rows, items.id, places, _seen(places, here.mark))
     problems += whole.problems
     place = whole.place
     here.replaced[asset] = {int(places.item[place[row]]) for row in good if place[row] >= 0}
     for row in bad:
         place[row] = -1  # said; nothing else can be told of it
     problems += _vrts(here, name, asset, rows, place, places, good)
-    problems += check_rows.place_problems(name, asset, rows, place, places, good, here.folder)
-    problems += check_footprint.footprint_problems(
+    problems += row_rules.place_problems(name, asset, rows, place, places, good, here.folder)
+    problems += footprint.footprint_problems(
         name, asset, rows, place, places, good, here.mark, memo
     )
     sort = str(here.document.get("mosaic:sort") or "")
@@ -214,7 +216,7 @@ def _rows(
     if sort.lstrip("+-") == "datetime":  # an item without has its start
         start = items.sorted_by("start_datetime") or [None] * len(items)
         values = [a or b for a, b in zip(values or [None] * len(items), start, strict=True)]
-    problems += check_rows.order_problems(
+    problems += row_rules.order_problems(
         name, asset, rows, place, places, values, not sort.startswith("-"), order
     )
     return problems
@@ -250,7 +252,7 @@ def _vrts(
         Problem("vrt", f"{name}: {what}", AGAIN, rows.item[row], asset)
         for row, one in good.items()
         if place[row] >= 0
-        for what in check_index.vrt_faults(
+        for what in index_rules.vrt_faults(
             one,
             here.indexes[asset],
             here.mark,
@@ -277,17 +279,17 @@ def _slices_and_stacks(here: _Mosaic) -> list[Finding]:
         problems: list[Problem] = []
         away = 0
         for name in by_role["slice"]:
-            wrong, elsewhere = check_files.slice_problems(here.folder, name, here.files, here.mark)
+            wrong, elsewhere = files.slice_problems(here.folder, name, here.files, here.mark)
             problems += wrong
             away += elsewhere
         what = f"{len(by_role['slice'])} slices"
         what += f", {away} of them to be read from elsewhere" if away else ""
         findings.append(finding("slices", what, len(by_role["slice"]), problems))
     for name in by_role["stack"]:
-        wrong = check_files.stack_problems(here.folder, name, here.files, here.mark)
+        wrong = files.stack_problems(here.folder, name, here.files, here.mark)
         findings.append(finding(name, "stack", 1, wrong))
     aside = [*here.files, *by_role["slice"], *by_role["stack"]]
-    side = check_files.side_problems(here.folder, aside)
+    side = files.side_problems(here.folder, aside)
     if side:
         findings.append(finding("side files", f"{len(side)} .aux.xml", len(side), side, "warning"))
     return findings
@@ -296,12 +298,12 @@ def _slices_and_stacks(here: _Mosaic) -> list[Finding]:
 def _access(here: _Mosaic, items: Items, count: int | None, gate: Gate | None) -> list[Finding]:
     hrefs = {href for found in here.places.values() for href in found.href}
     remote = sum("://" in href for href in hrefs)
-    chosen = check_access.picked(here.places, count)
-    local = check_access.local_finding(items, here.places)
+    chosen = access.picked(here.places, count)
+    local = access.local_finding(items, here.places)
     findings = [local] if local.count else []
     answered: set[str] = set()
     if remote:
-        found, answered = check_access.remote_finding(items, chosen, remote, gate)
+        found, answered = access.remote_finding(items, chosen, remote, gate)
         findings.append(found)
     lost = {problem.href for problem in local.problems}
     chosen = [
@@ -311,7 +313,5 @@ def _access(here: _Mosaic, items: Items, count: int | None, gate: Gate | None) -
     ]
     if chosen:
         total = sum(len(found.href) for found in here.places.values())
-        findings.append(
-            check_access.header_finding(items, chosen, total, here.indexes, here.replaced)
-        )
+        findings.append(access.header_finding(items, chosen, total, here.indexes, here.replaced))
     return findings

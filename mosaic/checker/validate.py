@@ -12,7 +12,7 @@ import referencing.exceptions
 from jsonschema.exceptions import best_match
 from referencing.jsonschema import DRAFT7
 
-from mosaic.builder.schemas import Schemas, plain
+from mosaic.checker.schemas import Schemas, plain
 from mosaic.errors import Problem
 
 Json = dict[str, Any]

@@ -1,4 +1,4 @@
-"""What is to be said of footprints: measured in ``check_extent``, named here."""
+"""What is to be said of footprints: measured in :mod:`mosaic.checker.extent`, named here."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from mosaic.builder.check_extent import LEAST, MOST, SLACK, margins, uncovered
-from mosaic.builder.check_index import AGAIN, Mark
-from mosaic.builder.check_items import Places
-from mosaic.builder.check_read import Rows
-from mosaic.builder.check_vrt import Small
+from mosaic.checker.extent import LEAST, MOST, SLACK, margins, pixel_of, uncovered
+from mosaic.checker.index import AGAIN, Mark
+from mosaic.checker.items import Places
+from mosaic.checker.read import Rows
+from mosaic.checker.vrt import Small
 from mosaic.errors import Problem
 
 
@@ -108,7 +108,8 @@ def _pieces(
     problems = []
     if least < LEAST - 1e-3:
         problems += _judged(name, asset, item, least, 0.0, False)
-    res = np.array([*mark.res, *mark.res])
+    # a whole scene is grown by its own pixels, a piece by the mosaic's
+    res = np.tile(pixel_of(places, place, mark.crs, mark.res, whole=len(mine) == 1), 2)
     for row in mine.tolist():
         box, own = np.array(shapely.bounds(rows.geometry[row])), np.array(small[row].bounds)
         beyond = (np.array([1, 1, -1, -1]) * (own - box) / res).max()

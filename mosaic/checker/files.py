@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from mosaic.builder.check_index import AGAIN, Mark, grid_problems
-from mosaic.builder.check_read import Declared, counted, declared
-from mosaic.builder.check_vrt import Small, Source, small
 from mosaic.catalog.headers import read_header
 from mosaic.catalog.layout import COLLECTION
+from mosaic.checker.index import AGAIN, Mark, grid_problems
+from mosaic.checker.read import Declared, counted, declared
+from mosaic.checker.vrt import Small, Source, small
 from mosaic.errors import CatalogError, HeaderError, Problem
 
 Json = dict[str, Any]
