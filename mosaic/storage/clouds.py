@@ -10,11 +10,14 @@ import os
 import time
 from collections.abc import Mapping
 from email.utils import formatdate
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from mosaic.storage.address import Address
 from mosaic.storage.credentials import STORED_LIFE, switched_on
 from mosaic.storage.sign import Ask, Request, Token, attach, parse_time
+
+_GOOGLE_SCOPE = "https://www.googleapis.com/auth/devstorage.read_only"
 
 
 class GoogleSigner:
@@ -49,9 +52,7 @@ def _google_token() -> Token:
     except ImportError:
         return Token()
     try:
-        found, _ = google.auth.default(
-            scopes=["https://www.googleapis.com/auth/devstorage.read_only"]
-        )
+        found: Any = google.auth.default(scopes=[_GOOGLE_SCOPE])[0]
     except google.auth.exceptions.DefaultCredentialsError:
         return Token()
     found.refresh(google.auth.transport.requests.Request())

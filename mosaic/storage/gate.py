@@ -12,6 +12,7 @@ import os
 import random
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -93,12 +94,6 @@ class Gate:
             return default_gate, ()
         given = (self._limits, self._cache, self._retry, self._sign, self._shared)
         return _again, given
-
-    def __del__(self) -> None:
-        inner = self.__dict__.get("_inner")
-        if inner is not None and inner.pid == os.getpid():
-            with contextlib.suppress(RuntimeError):  # the loop is gone already
-                asyncio.run_coroutine_threadsafe(_closed(inner), bridge.loop())
 
     async def get_range_async(
         self,
@@ -196,6 +191,7 @@ class Gate:
         """Give up what is being fetched and drop every connection; the gate can be used again."""
         inner, self._inner = self._inner, None
         if inner is not None:
+            self._end.detach()
             bridge.run(_closed(inner))
 
     def after_fork(self) -> None:
@@ -240,6 +236,9 @@ class Gate:
                 inner = self._inner
                 if inner is None:
                     inner = self._inner = self._build()
+                    # it outlives the gate until it is closed, even in a garbage cycle with it
+                    self._end = weakref.finalize(self, _left, inner)
+                    self._end.atexit = False
         return inner
 
     def _build(self) -> _Inner:
@@ -307,6 +306,13 @@ def _at_hand(
         return None
     inner.memory.count(place.origin, len(blocks))
     return blocks
+
+
+def _left(inner: _Inner) -> None:
+    """A gate that nobody closed is gone."""
+    if inner.pid == os.getpid():
+        with contextlib.suppress(RuntimeError):  # the loop is gone already
+            asyncio.run_coroutine_threadsafe(_closed(inner), bridge.loop())
 
 
 async def _closed(inner: _Inner) -> None:
