@@ -156,6 +156,17 @@ class Gate:
         inner = self._ready()
         return inner.memory.meta(self._address(inner, href).key)
 
+    def forget(self, href: str) -> None:
+        """Forget what is kept of an object: the next read asks its origin which version holds.
+
+        Raises StorageError for an href that can't be one.
+        """
+        inner = self._ready()
+        key = self._address(inner, href).key
+        inner.memory.drop(key)
+        if inner.disk:
+            inner.disk.forget(key)
+
     def preload(self, headers: Iterable[Header]) -> None:
         """Put headers that were kept with a catalog into memory: reads then begin at the blocks.
 

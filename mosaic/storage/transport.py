@@ -159,7 +159,7 @@ def _broken(error: Exception) -> Failure:
         kind = Kind.RESET if busy else Kind.FINAL
         return Failure(kind, cause, error=UnreachableError, advice=_BAD_HOST)
     if isinstance(error, TimeoutError):
-        return Failure(Kind.TIMEOUT, cause)
+        return Failure(Kind.TIMEOUT, f"no byte in time ({cause})")
     return Failure(Kind.RESET, cause)
 
 
