@@ -27,8 +27,9 @@ class _Flight:
     """One range on its way, and how many wait for it."""
 
     span: Span
-    future: asyncio.Future[Block | StorageError]
-    waiters: int = 0
+    waiters: list[asyncio.Future[Block | StorageError]] = field(default_factory=list)
+    """One future each: a waiter that is cancelled must not take the fetch from the others."""
+    landed: bool = False
     task: asyncio.Task[None] | None = None
     """The request that brings it."""
     crew: list[_Flight] = field(default_factory=list)
@@ -86,7 +87,7 @@ class Core:
         Raises StorageError; SourceChanged when the version isn't ``expect``.
         """
         blocks: dict[int, Block] = {}
-        mine: dict[int, _Flight] = {}
+        mine: list[tuple[int, _Flight, asyncio.Future[Block | StorageError]]] = []
         fresh: list[_Flight] = []
         origin = self._origin_of(place)
         loop = asyncio.get_running_loop()
@@ -97,25 +98,25 @@ class Core:
                 continue
             flight = self._flights.get((place.key, span))
             if flight is None:
-                flight = _Flight(span, loop.create_future())
+                flight = _Flight(span)
                 self._flights[place.key, span] = flight
                 fresh.append(flight)
             else:
                 origin.counts.joined += 1
-            flight.waiters += 1
-            mine[index] = flight
+            waiter: asyncio.Future[Block | StorageError] = loop.create_future()
+            flight.waiters.append(waiter)
+            mine.append((index, flight, waiter))
         if fresh:
             self._launch(place, fresh)
         try:
-            for index, flight in mine.items():
-                # shielded: a waiter that is cancelled must not take the fetch from the others
-                got = await asyncio.shield(flight.future)
+            for index, _, waiter in mine:
+                got = await waiter
                 if isinstance(got, StorageError):
                     raise got.again()
                 blocks[index] = got
         finally:
-            for flight in mine.values():
-                self._leave(place, flight)
+            for _, flight, waiter in mine:
+                self._leave(place, flight, waiter)
         return _same_version(place, [blocks[i] for i in range(len(spans))], spans, expect)
 
     def _launch(self, place: Address, fresh: list[_Flight]) -> None:
@@ -144,11 +145,13 @@ class Core:
             origin.counts.coalesced += len(crew) - 1
             self._start(self._fly(place, group.span, crew, verify), crew)
 
-    def _leave(self, place: Address, flight: _Flight) -> None:
-        flight.waiters -= 1
-        if flight.waiters or flight.future.done():
+    def _leave(
+        self, place: Address, flight: _Flight, waiter: asyncio.Future[Block | StorageError]
+    ) -> None:
+        if flight.landed:
             return
-        if flight.task and all(one.waiters == 0 for one in flight.crew):
+        flight.waiters.remove(waiter)
+        if flight.task and not any(one.waiters for one in flight.crew):
             for one in flight.crew:
                 self._flights.pop((place.key, one.span), None)
             flight.task.cancel()
@@ -164,7 +167,8 @@ class Core:
                 # one small conditional request decides over all that is on disk
                 first = flights[0]
                 self._start(self._fly(place, first.span, [first], verify), [first])
-                await asyncio.wait([first.future])
+                assert first.task is not None
+                await asyncio.wait([first.task])
                 meta = self._memory.meta(place.key)
                 flights = flights[1:]
             rest = flights
@@ -181,7 +185,7 @@ class Core:
                         continue
                     origin.counts.disk_hits += 1
                     self._memory.put(place.key, flight.span.start, data, [flight.span], meta)
-                    self._land(place, flight, Block(data, meta))
+                    self._land(place.key, flight, Block(data, meta))
             rest = [flight for flight in rest if flight.waiters]
             if rest:
                 self._depart(place, rest, None)
@@ -268,10 +272,9 @@ class Core:
                 whole.future.set_result(result)
 
     def _deliver(self, place: Address, crew: list[_Flight], got: Fetched) -> None:
-        before = self._memory.meta(place.key)
-        if not self._memory.learn(place.key, got.meta):
+        before, meta = self._memory.learn(place.key, got.meta)
+        if meta is None:
             raise _changed(place, before, got.meta)
-        meta = self._memory.meta(place.key) or got.meta
         spans = [flight.span for flight in crew]
         if got.whole:
             meta = Meta(len(got.data), meta.etag, meta.modified)
@@ -280,17 +283,19 @@ class Core:
         if got.whole:
             self._whole_read(place, Block(got.data, meta))
         if self._disk is not None:
-            if before is None or before != meta:
+            if before != meta:
                 self._write_meta(place.key, meta)
             self._write_blocks(place.key, meta, got, spans)
         for flight in crew:
-            self._land(place, flight, Block(cut(got.data, got.base, flight.span), meta))
+            self._land(place.key, flight, Block(cut(got.data, got.base, flight.span), meta))
 
-    def _land(self, place: Address, flight: _Flight, result: Block | StorageError) -> None:
-        if self._flights.get((place.key, flight.span)) is flight:
-            del self._flights[place.key, flight.span]
-        if not flight.future.done():
-            flight.future.set_result(result)
+    def _land(self, key: str, flight: _Flight, result: Block | StorageError) -> None:
+        if self._flights.get((key, flight.span)) is flight:
+            del self._flights[key, flight.span]
+        flight.landed = True
+        for waiter in flight.waiters:
+            if not waiter.done():
+                waiter.set_result(result)
 
     def _crash(self, place: Address, crew: list[_Flight], error: BaseException) -> None:
         """No waiter is forgotten, whatever went wrong; and no failure is kept."""
@@ -300,7 +305,7 @@ class Core:
             cause = type(error).__name__
             told = StorageError("the read was abandoned", href=place.key, cause=cause)
         for flight in crew:
-            self._land(place, flight, told)
+            self._land(place.key, flight, told)
         self._whole_read(place, None if isinstance(error, asyncio.CancelledError) else told)
 
     def _write_meta(self, key: str, meta: Meta) -> None:
@@ -337,11 +342,16 @@ class Core:
         for task in list(self._tasks):
             task.cancel()
         await self.settle()
+        # a task that is cancelled before its first step tells nobody
+        for (key, _), flight in list(self._flights.items()):
+            self._land(key, flight, StorageError("the gate was closed", href=key))
 
 
 def _same_version(
     place: Address, blocks: list[Block], spans: Sequence[Span], expect: Meta | None
 ) -> list[Block]:
+    if expect is None and len(blocks) == 1 and len(blocks[0].data):
+        return blocks
     first = expect or blocks[0].meta
     for block, span in zip(blocks, spans, strict=True):
         if first.conflicts(block.meta):

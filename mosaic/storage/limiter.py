@@ -26,6 +26,7 @@ from mosaic.settings import Limits
 
 _BURST = 0.05  # seconds of a rate that may be sent at once: covers a timer's jitter, hides no limit
 _TAU = 1.0  # seconds over which the rates of what was sent and passed are measured
+_STEP = 0.01  # seconds between two ageings of a measurement, where no token depends on it
 _CLIMB = 450  # successes from half of a refused rate back to it, twice over
 _NEAR = 1.005  # growth for each success from a refused rate to four times that
 _FREE = 1.03  # growth for each success where no rate was refused
@@ -83,9 +84,10 @@ class Bucket:
         """Count the tokens and age the measurements."""
         if self.stamp == -math.inf:
             self.stamp = now
-        past = max(0.0, now - self.stamp)
-        if past:
-            if self.rate < math.inf:
+        past = now - self.stamp
+        bound = self.rate < math.inf
+        if past > (0.0 if bound else _STEP):
+            if bound:
                 most = max(1.0, self.rate * _BURST)
                 self.tokens = min(most, self.tokens + past * self.rate)
             keep = math.exp(-past / _TAU)

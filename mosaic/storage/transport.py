@@ -80,7 +80,6 @@ class HTTPTransport:
                 trust_env=False,  # it would send ~/.netrc to hosts that we did not choose
                 read_bufsize=1 << 20,
                 headers={"User-Agent": self._agent, "Accept-Encoding": "identity"},
-                skip_auto_headers=["Accept"],
             )
             # a resent request would be an attempt without a permit of its own
             self._session._retry_connection = False

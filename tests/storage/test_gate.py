@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from mosaic import bridge
-from mosaic.errors import MissingError, OutOfRangeError, SourceChanged, UsageError
+from mosaic.errors import MissingError, OutOfRangeError, SourceChanged, StorageError, UsageError
 from mosaic.settings import CacheSettings, Limits
 from mosaic.storage import Gate, Header
 from tests.support.range_server import RangeServer
@@ -123,6 +123,22 @@ def test_when_all_have_left_the_fetch_ends_and_frees_its_permit(
 
     assert asyncio.run(ask()) == data[:100]
     assert one.stats().origins[0].in_flight == 0
+
+
+def test_a_gate_that_is_closed_forgets_no_waiter(server: RangeServer, gate: MakeGate) -> None:
+    server.behaviour.latency = 30
+
+    async def ask(one: Gate, steps: int) -> BaseException:
+        waiter = asyncio.create_task(one.get_range_async(server.url("a.bin"), start=0, length=9))
+        for _ in range(steps):  # also before the request's own task has begun
+            await asyncio.sleep(0)
+        core = one._inner.core  # type: ignore[union-attr]
+        await core.cancel()
+        (got,) = await asyncio.wait_for(asyncio.gather(waiter, return_exceptions=True), 5)
+        return got
+
+    for steps in range(1, 8):
+        assert isinstance(bridge.run(ask(gate(), steps)), StorageError)
 
 
 def test_near_ranges_are_one_request_and_views_of_it(
