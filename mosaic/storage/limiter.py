@@ -25,6 +25,7 @@ from typing import NamedTuple
 from mosaic.settings import Limits
 
 _BURST = 0.05  # seconds of a rate that may be sent at once: covers a timer's jitter, hides no limit
+_TICK = 1e-6  # seconds: less would be lost in the last digit of a clock
 _TAU = 1.0  # seconds over which the rates of what was sent and passed are measured
 _STEP = 0.01  # seconds between two ageings of a measurement, where no token depends on it
 _CLIMB = 450  # successes from half of a refused rate back to it, twice over
@@ -100,7 +101,7 @@ class Bucket:
         """Seconds until something may be sent; call :meth:`advance` first."""
         if self.rate == math.inf or self.tokens >= 1 - 1e-9:
             return 0.0
-        return (1 - self.tokens) / self.rate
+        return max(_TICK, (1 - self.tokens) / self.rate)
 
     def spend(self, units: float) -> None:
         """Send ``units``; more than the tokens at hand delays what comes next."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from mosaic.errors import UsageError
 from mosaic.settings import bucket_provider, providers
 from mosaic.storage.address import Address, Places
-from mosaic.storage.clouds import AzureSigner, GoogleSigner
+from mosaic.storage.clouds import AzureSigner, GoogleSigner, connection_string
 from mosaic.storage.credentials import EarthdataSigner, PlanetaryComputerSigner, S3Signer
 from mosaic.storage.sign import CallableSigner, Signer, Token
 
@@ -24,14 +24,16 @@ def places_from_env() -> Places:
     endpoint = env("AWS_ENDPOINT_URL_S3") or env("AWS_ENDPOINT_URL") or env("AWS_S3_ENDPOINT") or ""
     if endpoint and "://" not in endpoint:
         endpoint = f"{'http' if env('AWS_HTTPS', 'YES').upper() in _NO else 'https'}://{endpoint}"
-    virtual = env("AWS_VIRTUAL_HOSTING")
+    virtual, azure = env("AWS_VIRTUAL_HOSTING"), connection_string()
     return Places(
         s3_endpoint=endpoint,
         s3_region=env("AWS_REGION") or env("AWS_DEFAULT_REGION") or "",
         s3_virtual=None if virtual is None else virtual.upper() not in _NO,
         gs_endpoint=env("STORAGE_EMULATOR_HOST") or Places().gs_endpoint,
-        azure_account=env("AZURE_STORAGE_ACCOUNT") or env("AZURE_STORAGE_ACCOUNT_NAME") or "",
-        azure_endpoint=env("AZURE_STORAGE_BLOB_ENDPOINT") or "",
+        azure_account=env("AZURE_STORAGE_ACCOUNT")
+        or env("AZURE_STORAGE_ACCOUNT_NAME")
+        or azure.get("accountname", ""),
+        azure_endpoint=env("AZURE_STORAGE_BLOB_ENDPOINT") or azure.get("blobendpoint", ""),
     )
 
 

@@ -5,7 +5,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mosaic.errors import MosaicError, StorageError, ThrottledError, UsageError
@@ -70,6 +70,10 @@ limits = st.builds(
 
 
 @settings(max_examples=300)
+@example(
+    Limits(1, 1, bytes_per_second=30944863.0),
+    [("wait", Outcome.OK, 1.0), ("start", Outcome.OK, 0.0)],
+)
 @given(limits, steps)
 def test_a_limiter_never_exceeds_its_cap_nor_starves(
     given_limits: Limits, moves: list[tuple[str, Outcome, float]]
@@ -285,6 +289,13 @@ def test_whatever_a_server_says_is_a_promise_or_a_failure(
     assert 0 < promise.length <= 100
     short = promise.length < 100
     assert not short or promise.meta.size == 10 + promise.length
+
+
+@pytest.mark.parametrize("status", [301, 400])
+def test_a_bucket_of_another_region_says_so(status: int) -> None:
+    with pytest.raises(Failure) as caught:
+        promised(status, {"x-amz-bucket-region": "us-west-2"}, Span(0, 1), 0.0)
+    assert "AWS_REGION=us-west-2" in caught.value.advice
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mosaic.errors import AccessError, CredentialsError, StorageError, UsageError
+from mosaic.errors import AccessError, CredentialsError, ServerError, StorageError, UsageError
 from mosaic.settings import CacheSettings, Limits
 from mosaic.storage import CallableSigner, Gate, Token
 from mosaic.storage.sign import expiry_of
@@ -95,11 +95,14 @@ def test_one_refresh_for_a_thousand_waiters(
     assert len(calls) == 1
 
 
+@pytest.mark.parametrize(
+    ("denial", "kind"), [(403, AccessError), (401, AccessError), (400, ServerError)]
+)
 def test_a_token_that_is_revoked_is_replaced_once(
-    server: RangeServer, gate: MakeGate, data: bytes
+    server: RangeServer, gate: MakeGate, data: bytes, denial: int, kind: type[StorageError]
 ) -> None:
     book = Tokens(3600)
-    server.behaviour.token = book.good
+    server.behaviour.token, server.behaviour.denial = book.good, denial
 
     def sign(href: str) -> str:
         name, expires = book.issue()
@@ -113,7 +116,7 @@ def test_a_token_that_is_revoked_is_replaced_once(
     book.made = dict.fromkeys(book.made, 0.0)
     book.life = -1  # whatever it issues now is worth nothing
     for start in range(1000, 1010):
-        with pytest.raises(AccessError):
+        with pytest.raises(kind):
             one.get_range(href, start=start, length=9)
     assert len(book.made) <= 3  # ten refusals, not ten refreshes
 

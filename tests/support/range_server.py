@@ -61,7 +61,9 @@ class Behaviour:
     redirect: str = ""
     """Redirect there (``{path}`` is put in), or to the same URL with ``self``."""
     token: Callable[[str], bool] | None = None
-    """Whether a ``sig=`` or bearer token is good; others get 403."""
+    """Whether a ``sig=`` or bearer token is good; others get ``denial``."""
+    denial: int = 403
+    """Status of an answer to a request without a good token."""
     etag: str = "v1"
     """Version of every object."""
     drip: float = 0.0
@@ -223,7 +225,7 @@ class _Connection(asyncio.Protocol):
             self._send(told.status, {}, b"", path, headers)
             return
         if told.token is not None and not told.token(_token(target, headers)):
-            self._send(403, {}, b"", path, headers)
+            self._send(told.denial, {}, b"", path, headers)
             return
         if told.redirect:
             to = target if told.redirect == "self" else told.redirect.replace("{path}", path)
