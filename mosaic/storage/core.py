@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,13 +12,11 @@ from mosaic.settings import CacheSettings
 from mosaic.storage.address import Address
 from mosaic.storage.answer import Meta
 from mosaic.storage.cache import Block, MemoryCache
-from mosaic.storage.disk import DiskCache
 from mosaic.storage.fetch import Fetched, Fetcher, WholeTaken
 from mosaic.storage.origin import Origin
 from mosaic.storage.ranges import Span, coalesce, cut
+from mosaic.storage.shelf import Shelf
 from mosaic.storage.sign import Signer
-
-_PENDING = 64 << 20  # bytes waiting to be written to disk; what comes on top is not kept there
 
 
 @dataclass(eq=False, slots=True)
@@ -56,23 +53,17 @@ class Core:
         origin_of: Callable[[Address], Origin],
         signer_of: Callable[[Address], Signer | None],
         memory: MemoryCache,
-        disk: DiskCache | None,
-        executor: Executor | None,
-        wall: Callable[[], float],
+        shelf: Shelf | None,
     ) -> None:
         self._settings = settings
         self._fetcher = fetcher
         self._origin_of = origin_of
         self._signer_of = signer_of
         self._memory = memory
-        self._disk = disk
-        self._executor = executor
-        self._wall = wall
+        self._shelf = shelf
         self._flights: dict[tuple[str, Span], _Flight] = {}
         self._wholes: dict[str, _Whole] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._writes: set[asyncio.Future[None]] = set()
-        self._pending = 0
 
     @property
     def waiting(self) -> int:
@@ -120,10 +111,10 @@ class Core:
         return _same_version(place, [blocks[i] for i in range(len(spans))], spans, expect)
 
     def _launch(self, place: Address, fresh: list[_Flight]) -> None:
-        if self._disk is None:
+        if self._shelf is None:
             self._depart(place, fresh, None)
-            return
-        self._start(self._board(place, fresh), fresh)
+        else:
+            self._start(self._board(place, fresh, self._shelf), fresh)
 
     def _start(self, work: Coroutine[Any, Any, None], crew: list[_Flight]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -156,34 +147,31 @@ class Core:
                 self._flights.pop((place.key, one.span), None)
             flight.task.cancel()
 
-    async def _board(self, place: Address, flights: list[_Flight]) -> None:
+    async def _board(self, place: Address, flights: list[_Flight], shelf: Shelf) -> None:
         """Look on disk before asking the origin."""
-        assert self._disk is not None
-        loop = asyncio.get_running_loop()
         try:
-            verify = await self._recall(place)
-            meta = self._memory.meta(place.key)
+            verify = None
+            if self._memory.meta(place.key) is None:
+                known, verify = await shelf.recall(place.key)
+                if known is not None:
+                    self._memory.learn(place.key, known)
             if verify is not None:
                 # one small conditional request decides over all that is on disk
                 first = flights[0]
                 self._start(self._fly(place, first.span, [first], verify), [first])
                 assert first.task is not None
                 await asyncio.wait([first.task])
-                meta = self._memory.meta(place.key)
                 flights = flights[1:]
+            meta = self._memory.meta(place.key)
             rest = flights
             if meta is not None and flights:
-                spans = [flight.span for flight in flights]
-                found = await loop.run_in_executor(
-                    self._executor, self._from_disk, place.key, meta.version, spans
-                )
-                origin = self._origin_of(place)
                 rest = []
+                found = await shelf.find(place.key, meta, [flight.span for flight in flights])
                 for flight, data in zip(flights, found, strict=True):
                     if data is None:
                         rest.append(flight)
                         continue
-                    origin.counts.disk_hits += 1
+                    self._origin_of(place).counts.disk_hits += 1
                     self._memory.put(place.key, flight.span.start, data, [flight.span], meta)
                     self._land(place.key, flight, Block(data, meta))
             rest = [flight for flight in rest if flight.waiters]
@@ -192,26 +180,6 @@ class Core:
         except BaseException as error:
             self._crash(place, flights, error)
             raise
-
-    async def _recall(self, place: Address) -> Meta | None:
-        """Take the version from disk, or return it if it is too old to be trusted unverified."""
-        assert self._disk is not None
-        if self._memory.meta(place.key) is not None:
-            return None
-        known = await asyncio.get_running_loop().run_in_executor(
-            self._executor, self._disk.meta, place.key
-        )
-        if known is None:
-            return None
-        meta, at = known
-        if self._wall() - at > self._settings.trust:
-            return meta
-        self._memory.learn(place.key, meta)
-        return None
-
-    def _from_disk(self, key: str, version: str, spans: list[Span]) -> list[memoryview | None]:
-        assert self._disk is not None
-        return [self._disk.get(key, version, span) for span in spans]
 
     async def _fly(
         self, place: Address, span: Span, crew: list[_Flight], verify: Meta | None
@@ -244,13 +212,10 @@ class Core:
 
     async def _still(self, place: Address, span: Span, meta: Meta) -> Fetched:
         """A version found on disk still holds: use its block, or fetch it after all."""
-        assert self._disk is not None
+        assert self._shelf is not None
         self._memory.learn(place.key, meta)
-        self._write_meta(place.key, meta)
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(
-            self._executor, self._disk.get, place.key, meta.version, span
-        )
+        self._shelf.keep_meta(place.key, meta)
+        (found,) = await self._shelf.find(place.key, meta, [span])
         if found is not None:
             self._origin_of(place).counts.disk_hits += 1
             return Fetched(found, span.start, meta)
@@ -282,10 +247,10 @@ class Core:
         self._memory.put(place.key, got.base, got.data, spans, meta)
         if got.whole:
             self._whole_read(place, Block(got.data, meta))
-        if self._disk is not None:
+        if self._shelf is not None:
             if before != meta:
-                self._write_meta(place.key, meta)
-            self._write_blocks(place.key, meta, got, spans)
+                self._shelf.keep_meta(place.key, meta)
+            self._shelf.keep(place.key, meta, got.base, got.data, spans)
         for flight in crew:
             self._land(place.key, flight, Block(cut(got.data, got.base, flight.span), meta))
 
@@ -308,34 +273,12 @@ class Core:
             self._land(place.key, flight, told)
         self._whole_read(place, None if isinstance(error, asyncio.CancelledError) else told)
 
-    def _write_meta(self, key: str, meta: Meta) -> None:
-        if self._disk is not None:
-            self._in_background(0, self._disk.put_meta, key, meta, self._wall())
-
-    def _write_blocks(self, key: str, meta: Meta, got: Fetched, spans: list[Span]) -> None:
-        for span in spans:
-            data = cut(got.data, got.base, span)
-            if self._disk is not None and len(data):
-                self._in_background(len(data), self._disk.put, key, meta.version, span, data)
-
-    def _in_background(self, size: int, function: Callable[..., None], *given: object) -> None:
-        if self._pending + size > _PENDING:
-            return
-        self._pending += size
-        loop = asyncio.get_running_loop()
-        task = loop.run_in_executor(self._executor, function, *given)
-        self._writes.add(task)
-
-        def written(done: asyncio.Future[None]) -> None:
-            self._pending -= size
-            self._writes.discard(done)
-
-        task.add_done_callback(written)
-
     async def settle(self) -> None:
         """Wait for what is being fetched or written."""
-        while self._tasks or self._writes:
-            await asyncio.wait([*self._tasks, *self._writes])
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._shelf is not None:
+            await self._shelf.settle()
 
     async def cancel(self) -> None:
         """Give up what is being fetched; those who wait get an error."""
