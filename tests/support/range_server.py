@@ -66,6 +66,8 @@ class Behaviour:
     """Status of an answer to a request without a good token."""
     etag: str = "v1"
     """Version of every object."""
+    deaf: float = 0.0
+    """Seconds until it hears that a connection was closed, as a busy server does."""
     drip: float = 0.0
     """Seconds between single bytes of a body."""
     seed: int = 0
@@ -168,8 +170,11 @@ class _Connection(asyncio.Protocol):
         for timer in self.timers:
             timer.cancel()
         self.queue.clear()
-        self._done()
         self.transport = None
+        if self.server.behaviour.deaf:
+            self.server.loop.call_later(self.server.behaviour.deaf, self._done)
+        else:
+            self._done()
 
     def pause_writing(self) -> None:
         self.paused = True
