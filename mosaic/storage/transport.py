@@ -12,6 +12,7 @@ import ssl
 from collections.abc import Mapping
 from typing import Protocol
 from urllib.parse import urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
@@ -62,6 +63,8 @@ class HTTPTransport:
         self._retry = retry
         self._agent = user_agent
         self._session: aiohttp.ClientSession | None = None
+        self._proxies: dict[str, str] = {}
+        self._proxy_of: dict[tuple[str, str], str | None] = {}
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -72,10 +75,11 @@ class HTTPTransport:
                     total=None, sock_connect=self._retry.connect, sock_read=self._retry.stall
                 ),
                 auto_decompress=False,
-                trust_env=False,  # it would send ~/.netrc to hosts that we did not choose
+                trust_env=False,  # of ~/.netrc and proxies we make more of our own
                 read_bufsize=1 << 20,
                 headers={"User-Agent": self._agent, "Accept-Encoding": "identity"},
             )
+            self._proxies, self._proxy_of = getproxies(), {}
             # a resent request would be an attempt without a permit of its own
             self._session._retry_connection = False
         return self._session
@@ -86,7 +90,8 @@ class HTTPTransport:
         origin, seen = _origin(url), {url}
         sent = dict(headers)
         while True:
-            answer = await _ask(session, method, url, sent)
+            proxy = self._proxy(url) if self._proxies else None
+            answer = await _ask(session, method, url, sent, proxy)
             if answer.status not in (301, 302, 303, 307, 308) or "Location" not in answer.headers:
                 return _HTTPExchange(answer)
             status, location = answer.status, answer.headers["Location"]
@@ -98,6 +103,14 @@ class HTTPTransport:
             seen.add(url)
             if _origin(url) != origin:
                 sent = {k: v for k, v in headers.items() if k.lower() in _HARMLESS}
+
+    def _proxy(self, url: str) -> str | None:
+        """The proxy for a host, as ``https_proxy`` and ``no_proxy`` have it."""
+        scheme, host = _origin(url)
+        if (scheme, host) not in self._proxy_of:
+            proxy = None if proxy_bypass(host) else self._proxies.get(scheme)
+            self._proxy_of[scheme, host] = proxy
+        return self._proxy_of[scheme, host]
 
     async def close(self) -> None:
         """Drop every connection."""
@@ -129,12 +142,18 @@ def _target(url: str, location: str, status: int) -> str:
 
 
 async def _ask(
-    session: aiohttp.ClientSession, method: str, url: str, headers: Mapping[str, str]
+    session: aiohttp.ClientSession,
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    proxy: str | None,
 ) -> aiohttp.ClientResponse:
     try:
         # encoded: a signature covers the very bytes of the path and the query
         target = URL(url, encoded=True)
-        return await session.request(method, target, headers=headers, allow_redirects=False)
+        return await session.request(
+            method, target, headers=headers, allow_redirects=False, proxy=proxy
+        )
     except (aiohttp.InvalidURL, ValueError) as error:
         raise Failure(
             Kind.FINAL, "not a usable URL", error=UnreachableError, advice="check the href"

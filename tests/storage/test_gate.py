@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from mosaic import bridge
-from mosaic.errors import MissingError, OutOfRangeError, SourceChanged, StorageError, UsageError
+from mosaic.errors import (
+    MissingError,
+    OutOfRangeError,
+    SourceChanged,
+    StorageError,
+    UnreachableError,
+    UsageError,
+)
 from mosaic.settings import CacheSettings, Limits, Retry
 from mosaic.storage import Gate, Header
 from mosaic.storage.headers import load, store
@@ -208,6 +215,19 @@ def test_memory_is_bounded_and_the_least_used_goes_first(
     assert server.counts.requests == 40
     one.get_range(href, start=100_000, length=9_000)
     assert server.counts.requests == 41
+
+
+def test_the_proxy_of_the_environment(
+    server: RangeServer, gate: MakeGate, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.port}")
+    monkeypatch.setenv("no_proxy", "direct.invalid")
+    href = "http://somewhere.invalid/a.bin"
+    assert gate().get_range(href, start=0, length=9) == data[:9]
+    assert server.counts.targets[0] == href  # asked of the proxy, in full
+    with pytest.raises(UnreachableError):
+        gate().get_range("http://direct.invalid/a.bin", start=0, length=9)
+    assert server.counts.requests == 1
 
 
 def test_objects_in_memory(gate: MakeGate, data: bytes) -> None:

@@ -1,6 +1,7 @@
 """Signing: late, once for all who wait, renewed before it expires, never shown, never passed on."""
 
 import asyncio
+import base64
 import logging
 import time
 from collections.abc import Callable
@@ -170,6 +171,21 @@ def test_credentials_stay_with_their_host(server: RangeServer, gate: MakeGate, d
         with pytest.raises(StorageError):
             one.get_range(first.url("b.bin"), start=0, length=9)
         assert all("authorization" in headers for headers in first.counts.headers)
+
+
+def test_a_login_of_the_netrc_file_goes_to_its_host_only(
+    server: RangeServer, gate: MakeGate, data: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / ".netrc"
+    path.write_text(f"machine 127.0.0.1 login me password {SECRET}\ndefault login a password b\n")
+    path.chmod(0o600)
+    one = gate()
+    assert one.get_range(server.url("a.bin"), start=0, length=9) == data[:9]
+    sent = server.counts.headers[0]["authorization"].removeprefix("Basic ")
+    assert base64.b64decode(sent).decode() == f"me:{SECRET}"
+    other = server.url("b.bin").replace("127.0.0.1", "localhost")
+    assert one.get_range(other, start=0, length=9) == data[::-1][:9]
+    assert "authorization" not in server.counts.headers[1]
 
 
 def test_nothing_secret_in_caches_logs_errors_reprs(
