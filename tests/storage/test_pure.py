@@ -415,16 +415,19 @@ def test_an_error_tells_all_and_survives_a_pickle() -> None:
         href="https://u:SECRET@a.b/x?sig=SECRET",
         status=429,
         attempts=3,
-        cause="status 429",
+        cause="5 of 9 bytes came",
         advice="try later",
     )
     want = (
-        "https://a.b/x: can't be read (status 429, 3 attempts, last cause: status 429); try later"
+        "https://a.b/x: can't be read (status 429, 3 attempts, last cause: 5 of 9 bytes came); "
+        "try later"
     )
     for one in (error, error.again(), pickle.loads(pickle.dumps(error))):
         assert type(one) is ThrottledError
         assert str(one) == want
     assert isinstance(error, StorageError)
+    plain = ThrottledError("can't be read", status=429, attempts=3, cause="status 429")
+    assert str(plain) == "can't be read (status 429, 3 attempts)"  # what is the cause is said once
 
 
 def test_a_fresh_state_begins_cautiously() -> None:
