@@ -12,7 +12,8 @@ import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Coroutine
+from collections import deque
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
@@ -31,11 +32,36 @@ class Resident(Protocol):
         """The interpreter ends."""
 
 
+class _Mailbox:
+    """Calls for a loop from other threads: however many wait, it is woken once for all."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = weakref.ref(loop)
+        self._calls: deque[Callable[[], None]] = deque()
+        self._woken = False
+
+    def post(self, call: Callable[[], None]) -> None:
+        self._calls.append(call)
+        loop = self._loop()
+        if not self._woken and loop is not None:
+            self._woken = True
+            with contextlib.suppress(RuntimeError):  # closed: nobody is left to tell
+                loop.call_soon_threadsafe(self._empty)
+
+    def _empty(self) -> None:
+        self._woken = False  # first: what is posted from now on wakes the loop again
+        while self._calls:
+            self._calls.popleft()()
+
+
 class _Engine:
     """The loop, its thread and the pool, of one process."""
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
+        self.mail = _Mailbox(self.loop)
+        self.callers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Mailbox]
+        self.callers = weakref.WeakKeyDictionary()
         self.pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="mosaic-cpu")
         self.thread = threading.Thread(target=self._run, name="mosaic-loop", daemon=True)
         self.thread.start()
@@ -91,10 +117,37 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 async def hop(work: Coroutine[Any, Any, T]) -> T:
     """Await a coroutine that must run on the background loop, from whichever loop."""
-    target = loop()
-    if _is_running(target):
+    engine, here = _engine or _get(), asyncio.get_running_loop()
+    if here is engine.loop:
         return await work
-    return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, target))
+    answer: asyncio.Future[T] = here.create_future()
+    back = engine.callers.get(here) or engine.callers.setdefault(here, _Mailbox(here))
+    tasks: list[asyncio.Task[T]] = []
+
+    def start() -> None:
+        tasks.append(engine.loop.create_task(work))
+        tasks[0].add_done_callback(lambda task: back.post(lambda: _answer(answer, task)))
+
+    def stop() -> None:
+        tasks[0].cancel()
+
+    engine.mail.post(start)
+    try:
+        return await answer
+    except asyncio.CancelledError:
+        engine.mail.post(stop)
+        raise
+
+
+def _answer(answer: asyncio.Future[T], task: asyncio.Task[T]) -> None:
+    if answer.done():  # cancelled meanwhile
+        task.cancelled() or task.exception()
+    elif task.cancelled():
+        answer.cancel()
+    elif error := task.exception():
+        answer.set_exception(error)
+    else:
+        answer.set_result(task.result())
 
 
 def _is_running(target: asyncio.AbstractEventLoop) -> bool:

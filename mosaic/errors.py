@@ -201,10 +201,11 @@ class StorageError(MosaicError):
         super().__init__(what)
 
     def __str__(self) -> str:
+        told = (self.what, f"status {self.status}")
         known = [
             f"status {self.status}" if self.status is not None else "",
             f"{self.attempts} attempt{'s' if self.attempts > 1 else ''}" if self.attempts else "",
-            f"last cause: {self.cause}" if self.cause and self.cause != self.what else "",
+            f"last cause: {self.cause}" if self.cause and self.cause not in told else "",
         ]
         text = ", ".join(part for part in known if part)
         line = f"{self.href}: {self.what}" if self.href else self.what

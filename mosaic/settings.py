@@ -21,13 +21,14 @@ class HeaderSettings:
 
     local_threads: int = 8
     """Files of this machine read at once."""
-    remote_threads: int = 4
-    """Remote files read at once: the smallest quota a public provider grants."""
+    remote_threads: int = 32
+    """Remote files opened at once; how many of them may ask their origin is the gate's to say."""
 
     @classmethod
     def from_env(cls) -> HeaderSettings:
         """The defaults, overridden by ``MOSAIC_HEADER_THREADS`` (remote files)."""
-        return cls(remote_threads=int(os.environ.get("MOSAIC_HEADER_THREADS", "4")))
+        threads = _number("header_threads")
+        return cls() if threads is None else cls(remote_threads=max(1, int(threads)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ from mosaic.grid import Floats, overview_factors
 from mosaic.outline import Geometries
 
 LAYER = "tiles"
+_MANY = 10_000
+"""Rows from which on a file gains by larger pages."""
 
 GDAL_RESAMPLING = {
     "nearest": "nearest",
@@ -183,9 +185,10 @@ def write_index(path: Path, index: Index, tiles: Tiles) -> None:
         )
         with sqlite3.connect(path) as database:
             _add_xml(database, index_xml(index))
-        # rows of 600 bytes leave less of a large page empty, and HTTP reads 16 KiB anyway
-        database.execute("PRAGMA page_size = 16384")
-        database.execute("VACUUM")
+        if len(tiles.location) > _MANY:
+            # rows of 600 bytes leave less of a large page empty, and HTTP reads 16 KiB anyway
+            database.execute("PRAGMA page_size = 16384")
+            database.execute("VACUUM")
         database.close()
     except (pyogrio.errors.DataSourceError, sqlite3.Error, OSError, RuntimeError) as error:
         raise CatalogError(f"{path.name} can't be written: {error}") from error

@@ -1,7 +1,7 @@
 """A raster's header, read once: the one door to files while a catalog is made.
 
-Local files are read by as many threads as help; remote ones by few, through a GDAL name that
-neither probes for sidecars nor sends HEAD requests.
+Local files are read by as many threads as help, remote ones through the gate.  What only GDAL can
+reach (its ``/vsi`` names, ``oss://``) is read by few threads.
 """
 
 from __future__ import annotations
@@ -58,8 +58,12 @@ class Header:
     """Dataset tags."""
 
 
-def read_header(href: str) -> Header:
-    """The header of one raster, at an absolute href.
+_GOVERNED = ("http://", "https://", "s3://", "gs://", "az://", "abfs://", "abfss://")
+_UNGOVERNED_THREADS = 4  # the smallest quota that a public provider grants
+
+
+def read_header(href: str, name: str = "") -> Header:
+    """The header of one raster, at an absolute href, opened by GDAL under ``name``.
 
     Raises :class:`~mosaic.errors.HeaderError` when the file can't be opened, is no raster that
     GDAL knows, or isn't georeferenced by a CRS and an affine transform.
@@ -67,10 +71,10 @@ def read_header(href: str) -> Header:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
-            with rasterio.open(location(href)) as dataset:
+            with rasterio.open(name or location(href)) as dataset:
                 return _header(href, dataset)
         except (RasterioError, OSError, UsageError) as error:
-            raise HeaderError(_unreadable(href, error)) from error
+            raise HeaderError(_unreadable(href, name, error)) from error
 
 
 def read_headers(
@@ -79,12 +83,18 @@ def read_headers(
     """Headers of many rasters, each href once, as they arrive; errors are values here."""
     settings = settings or HeaderSettings.from_env()
     wanted = dict.fromkeys(hrefs)
-    remote = [href for href in wanted if is_remote(href)]
-    local = [href for href in wanted if not is_remote(href)]
-    for group, threads in ((local, settings.local_threads), (remote, settings.remote_threads)):
+    governed = [href for href in wanted if href.lower().startswith(_GOVERNED)]
+    direct = [href for href in wanted if not href.lower().startswith(_GOVERNED)]
+    local = [href for href in direct if not is_remote(href)]
+    other = [href for href in direct if is_remote(href)]
+    for group, threads in ((local, settings.local_threads), (other, _UNGOVERNED_THREADS)):
         if group:
             with ThreadPoolExecutor(min(threads, len(group)), "mosaic-header") as pool:
                 yield from zip(group, pool.map(_read_or_error, group), strict=True)
+    if governed:
+        from mosaic.catalog.remote import read_governed  # the gate: not for local files
+
+        yield from read_governed(governed, min(settings.remote_threads, len(governed)))
 
 
 def _read_or_error(href: str) -> Header | HeaderError:
@@ -164,8 +174,11 @@ def _ungeoreferenced(href: str, dataset: Any) -> Problem:
     return Problem("ungeoreferenced", what, "warp it first (gdalwarp), or leave it out", href=href)
 
 
-def _unreadable(href: str, error: Exception) -> Problem:
-    text = str(error).replace(location(href) if "://" not in href else href, "").strip(" :'")
+def _unreadable(href: str, name: str, error: Exception) -> Problem:
+    text = str(error)
+    for told in filter(None, (name, name.removeprefix("/vsicurl/"), href)):
+        text = text.replace(told, "")
+    text = text.strip(" :'")
     text = text.split("\n")[0]
     if "No such file" in text or "does not exist" in text:
         return Problem("missing", "no such file", "check the path", href=href)

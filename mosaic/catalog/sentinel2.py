@@ -37,6 +37,8 @@ _COMMON = frozenset(
     "nir nir08 nir09 cirrus swir16 swir22".split()
 )
 _BAND = re.compile(r"B(0?[1-9]|1[0-2]|8A)", re.IGNORECASE)
+_PICTURE = re.compile(r"(visual|tci)", re.IGNORECASE)
+"""Keys of true-colour images, whose bands carry the names of those they were made from."""
 _SUFFIX = re.compile(r"(_\d\dm)?([-_]jp2)?$")
 _PRODUCT = re.compile(r"S2[A-D]_MSIL\w\w_\d{8}T\d{6}_N(\d\d)(\d\d)_")
 _VERSION = re.compile(r"(\d\d?)\.(\d\d?)")
@@ -53,7 +55,7 @@ def encoded(item: Json, key: str, bands: tuple[Band, ...]) -> tuple[Band, ...]:
     Roles don't tell: Earth Search's classification has the role ``reflectance`` too.
     """
     properties: Json = item["properties"]
-    if not is_sentinel2(properties):
+    if not is_sentinel2(properties) or _PICTURE.match(key):
         return bands
     asset: Json = item["assets"][key]
     named = _reflectances(key, asset.get("bands") or [], len(bands))

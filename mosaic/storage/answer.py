@@ -156,6 +156,12 @@ def _refusal(status: int, headers: Mapping[str, str], asked: Span, now: float) -
         return Failure(Kind.TIMEOUT, cause, status=status)
     if status >= 500:
         return Failure(Kind.SERVER, cause, status=status)
+    region = headers.get("x-amz-bucket-region", "")
+    if re.fullmatch(r"[a-z0-9-]{1,40}", region) and status in (301, 400):
+        advice = f"set AWS_REGION={region}, where its bucket lies"
+        return Failure(Kind.FINAL, cause, status=status, error=ServerError, advice=advice)
+    if status == 400:  # S3's word for a token that has expired, among other things
+        return Failure(Kind.FORBIDDEN, cause, status=status, error=ServerError)
     error = ServerError if status >= 400 else ProtocolError
     return Failure(Kind.FINAL, cause, status=status, error=error)
 

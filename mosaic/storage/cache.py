@@ -7,7 +7,8 @@ bytes between two ranges are weighed too.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cachetools import LRUCache
@@ -49,7 +50,7 @@ class _Chunk:
 class _Chunks(LRUCache[int, _Chunk]):
     """Chunks by weight; what falls out takes its ranges with it."""
 
-    def __init__(self, size: int, objects: LRUCache[str, _Object]) -> None:
+    def __init__(self, size: int, objects: Mapping[str, _Object]) -> None:
         super().__init__(size, getsizeof=lambda chunk: len(chunk.data) + _OVERHEAD)
         self._objects = objects
 
@@ -70,7 +71,7 @@ class MemoryCache:
 
     def __init__(self, size: int) -> None:
         self._lock = threading.Lock()
-        self._objects: LRUCache[str, _Object] = LRUCache(_OBJECTS)
+        self._objects: OrderedDict[str, _Object] = OrderedDict()
         self._chunks = _Chunks(size, self._objects)
         self._next = 0
         self.hits: dict[str, int] = {}
@@ -83,13 +84,13 @@ class MemoryCache:
     def meta(self, key: str) -> Meta | None:
         """The version of an object that its blocks come from, if known."""
         with self._lock:
-            entry = self._objects.get(key)
+            entry = self._used(key)
             return entry.meta if entry else None
 
     def get(self, key: str, span: Span, origin: str = "") -> Block | None:
         """A range, if at hand: as it was fetched, or a part of the object's beginning."""
         with self._lock:
-            entry = self._objects.get(key)
+            entry = self._used(key)
             if entry is None:
                 return None
             number = entry.blocks.get(span, -1)
@@ -111,18 +112,25 @@ class MemoryCache:
         held = len(self._chunks[number].data)
         return span.stop <= held or (held == entry.meta.size and span.start < held)
 
-    def learn(self, key: str, meta: Meta) -> bool:
-        """Remember an object's version; False, and everything of it dropped, if it changed."""
+    def learn(self, key: str, meta: Meta) -> tuple[Meta | None, Meta | None]:
+        """Remember an object's version: what was known of it before, and what is now.
+
+        None is known now, and everything of it dropped, if it changed.
+        """
         with self._lock:
-            entry = self._objects.get(key)
+            entry = self._used(key)
             if entry is None:
                 self._objects[key] = _Object(meta)
-                return True
-            if entry.meta.conflicts(meta):
+                if len(self._objects) > _OBJECTS:
+                    self._drop(next(iter(self._objects)))
+                return None, meta
+            before = entry.meta
+            if before.conflicts(meta):
                 self._drop(key)
-                return False
-            entry.meta = entry.meta.filled(meta)
-            return True
+                return before, None
+            if before != meta:
+                entry.meta = before.filled(meta)
+            return before, entry.meta
 
     def put(self, key: str, base: int, data: memoryview, spans: Sequence[Span], meta: Meta) -> None:
         """Keep what one request brought, unless it is of another version or larger than all."""
@@ -145,6 +153,12 @@ class MemoryCache:
         """Forget an object."""
         with self._lock:
             self._drop(key)
+
+    def _used(self, key: str) -> _Object | None:
+        entry = self._objects.get(key)
+        if entry is not None:
+            self._objects.move_to_end(key)
+        return entry
 
     def _drop(self, key: str) -> None:
         entry = self._objects.pop(key, None)

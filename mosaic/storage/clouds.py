@@ -10,11 +10,14 @@ import os
 import time
 from collections.abc import Mapping
 from email.utils import formatdate
-from urllib.parse import unquote, urlsplit
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 from mosaic.storage.address import Address
 from mosaic.storage.credentials import STORED_LIFE, switched_on
 from mosaic.storage.sign import Ask, Request, Token, attach, parse_time
+
+_GOOGLE_SCOPE = "https://www.googleapis.com/auth/devstorage.read_only"
 
 
 class GoogleSigner:
@@ -49,9 +52,7 @@ def _google_token() -> Token:
     except ImportError:
         return Token()
     try:
-        found, _ = google.auth.default(
-            scopes=["https://www.googleapis.com/auth/devstorage.read_only"]
-        )
+        found: Any = google.auth.default(scopes=[_GOOGLE_SCOPE])[0]
     except google.auth.exceptions.DefaultCredentialsError:
         return Token()
     found.refresh(google.auth.transport.requests.Request())
@@ -62,7 +63,8 @@ def _google_token() -> Token:
 class AzureSigner:
     """A SAS token or an account key from the environment, else azure-identity, else unsigned.
 
-    AZURE_STORAGE_SAS_TOKEN, AZURE_STORAGE_ACCESS_KEY (or _KEY), AZURE_NO_SIGN_REQUEST.
+    AZURE_STORAGE_SAS_TOKEN, AZURE_STORAGE_ACCESS_KEY (or _KEY), AZURE_STORAGE_CONNECTION_STRING,
+    AZURE_NO_SIGN_REQUEST.
     Source: "Authorize with Shared Key", Azure Storage REST reference.
     """
 
@@ -106,16 +108,28 @@ def azure_string_to_sign(address: Address, headers: Mapping[str, str]) -> str:
     """What a Shared Key signs for a GET. Source: Azure Storage REST reference."""
     lines = ["GET", *(headers.get(name, "") for name in _AZURE_FIELDS)]
     lines += [f"{k.lower()}:{v}" for k, v in sorted(headers.items()) if k.lower()[:5] == "x-ms-"]
-    return "\n".join([*lines, f"/{address.account}{unquote(urlsplit(address.url).path)}"])
+    parts = urlsplit(address.url)
+    # the path as it is sent, encoded; the query's values decoded
+    lines.append(f"/{address.account}{parts.path}")
+    query = {k.lower(): v for k, v in parse_qsl(parts.query, keep_blank_values=True)}
+    return "\n".join([*lines, *(f"{k}:{query[k]}" for k in sorted(query))])
+
+
+def connection_string() -> dict[str, str]:
+    """The fields of AZURE_STORAGE_CONNECTION_STRING, names in lower case."""
+    text = os.environ.get("AZURE_STORAGE_CONNECTION_STRING", "")
+    parts = (part.partition("=") for part in text.split(";"))
+    return {name.strip().lower(): value.strip() for name, _, value in parts if value}
 
 
 def _azure_token() -> Token:
-    sas = os.environ.get("AZURE_STORAGE_SAS_TOKEN", "").lstrip("?")
-    key = os.environ.get("AZURE_STORAGE_ACCESS_KEY") or os.environ.get("AZURE_STORAGE_KEY")
+    env, told = os.environ.get, connection_string()
+    sas = env("AZURE_STORAGE_SAS_TOKEN") or told.get("sharedaccesssignature", "")
+    key = env("AZURE_STORAGE_ACCESS_KEY") or env("AZURE_STORAGE_KEY") or told.get("accountkey", "")
     if switched_on("AZURE_NO_SIGN_REQUEST"):
         return Token()
     if sas:
-        return Token(time.time() + STORED_LIFE, query=sas)
+        return Token(time.time() + STORED_LIFE, query=sas.lstrip("?"))
     if key:
         return Token(time.time() + STORED_LIFE, secret=key)
     try:

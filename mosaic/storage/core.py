@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,13 +12,11 @@ from mosaic.settings import CacheSettings
 from mosaic.storage.address import Address
 from mosaic.storage.answer import Meta
 from mosaic.storage.cache import Block, MemoryCache
-from mosaic.storage.disk import DiskCache
 from mosaic.storage.fetch import Fetched, Fetcher, WholeTaken
 from mosaic.storage.origin import Origin
 from mosaic.storage.ranges import Span, coalesce, cut
+from mosaic.storage.shelf import Shelf
 from mosaic.storage.sign import Signer
-
-_PENDING = 64 << 20  # bytes waiting to be written to disk; what comes on top is not kept there
 
 
 @dataclass(eq=False, slots=True)
@@ -27,8 +24,9 @@ class _Flight:
     """One range on its way, and how many wait for it."""
 
     span: Span
-    future: asyncio.Future[Block | StorageError]
-    waiters: int = 0
+    waiters: list[asyncio.Future[Block | StorageError]] = field(default_factory=list)
+    """One future each: a waiter that is cancelled must not take the fetch from the others."""
+    landed: bool = False
     task: asyncio.Task[None] | None = None
     """The request that brings it."""
     crew: list[_Flight] = field(default_factory=list)
@@ -55,23 +53,17 @@ class Core:
         origin_of: Callable[[Address], Origin],
         signer_of: Callable[[Address], Signer | None],
         memory: MemoryCache,
-        disk: DiskCache | None,
-        executor: Executor | None,
-        wall: Callable[[], float],
+        shelf: Shelf | None,
     ) -> None:
         self._settings = settings
         self._fetcher = fetcher
         self._origin_of = origin_of
         self._signer_of = signer_of
         self._memory = memory
-        self._disk = disk
-        self._executor = executor
-        self._wall = wall
+        self._shelf = shelf
         self._flights: dict[tuple[str, Span], _Flight] = {}
         self._wholes: dict[str, _Whole] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._writes: set[asyncio.Future[None]] = set()
-        self._pending = 0
 
     @property
     def waiting(self) -> int:
@@ -86,7 +78,7 @@ class Core:
         Raises StorageError; SourceChanged when the version isn't ``expect``.
         """
         blocks: dict[int, Block] = {}
-        mine: dict[int, _Flight] = {}
+        mine: list[tuple[int, _Flight, asyncio.Future[Block | StorageError]]] = []
         fresh: list[_Flight] = []
         origin = self._origin_of(place)
         loop = asyncio.get_running_loop()
@@ -97,32 +89,32 @@ class Core:
                 continue
             flight = self._flights.get((place.key, span))
             if flight is None:
-                flight = _Flight(span, loop.create_future())
+                flight = _Flight(span)
                 self._flights[place.key, span] = flight
                 fresh.append(flight)
             else:
                 origin.counts.joined += 1
-            flight.waiters += 1
-            mine[index] = flight
+            waiter: asyncio.Future[Block | StorageError] = loop.create_future()
+            flight.waiters.append(waiter)
+            mine.append((index, flight, waiter))
         if fresh:
             self._launch(place, fresh)
         try:
-            for index, flight in mine.items():
-                # shielded: a waiter that is cancelled must not take the fetch from the others
-                got = await asyncio.shield(flight.future)
+            for index, _, waiter in mine:
+                got = await waiter
                 if isinstance(got, StorageError):
                     raise got.again()
                 blocks[index] = got
         finally:
-            for flight in mine.values():
-                self._leave(place, flight)
+            for _, flight, waiter in mine:
+                self._leave(place, flight, waiter)
         return _same_version(place, [blocks[i] for i in range(len(spans))], spans, expect)
 
     def _launch(self, place: Address, fresh: list[_Flight]) -> None:
-        if self._disk is None:
+        if self._shelf is None:
             self._depart(place, fresh, None)
-            return
-        self._start(self._board(place, fresh), fresh)
+        else:
+            self._start(self._board(place, fresh, self._shelf), fresh)
 
     def _start(self, work: Coroutine[Any, Any, None], crew: list[_Flight]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -144,70 +136,50 @@ class Core:
             origin.counts.coalesced += len(crew) - 1
             self._start(self._fly(place, group.span, crew, verify), crew)
 
-    def _leave(self, place: Address, flight: _Flight) -> None:
-        flight.waiters -= 1
-        if flight.waiters or flight.future.done():
+    def _leave(
+        self, place: Address, flight: _Flight, waiter: asyncio.Future[Block | StorageError]
+    ) -> None:
+        if flight.landed:
             return
-        if flight.task and all(one.waiters == 0 for one in flight.crew):
+        flight.waiters.remove(waiter)
+        if flight.task and not any(one.waiters for one in flight.crew):
             for one in flight.crew:
                 self._flights.pop((place.key, one.span), None)
             flight.task.cancel()
 
-    async def _board(self, place: Address, flights: list[_Flight]) -> None:
+    async def _board(self, place: Address, flights: list[_Flight], shelf: Shelf) -> None:
         """Look on disk before asking the origin."""
-        assert self._disk is not None
-        loop = asyncio.get_running_loop()
         try:
-            verify = await self._recall(place)
-            meta = self._memory.meta(place.key)
+            verify = None
+            if self._memory.meta(place.key) is None:
+                known, verify = await shelf.recall(place.key)
+                if known is not None:
+                    self._memory.learn(place.key, known)
             if verify is not None:
                 # one small conditional request decides over all that is on disk
                 first = flights[0]
                 self._start(self._fly(place, first.span, [first], verify), [first])
-                await asyncio.wait([first.future])
-                meta = self._memory.meta(place.key)
+                assert first.task is not None
+                await asyncio.wait([first.task])
                 flights = flights[1:]
+            meta = self._memory.meta(place.key)
             rest = flights
             if meta is not None and flights:
-                spans = [flight.span for flight in flights]
-                found = await loop.run_in_executor(
-                    self._executor, self._from_disk, place.key, meta.version, spans
-                )
-                origin = self._origin_of(place)
                 rest = []
+                found = await shelf.find(place.key, meta, [flight.span for flight in flights])
                 for flight, data in zip(flights, found, strict=True):
                     if data is None:
                         rest.append(flight)
                         continue
-                    origin.counts.disk_hits += 1
+                    self._origin_of(place).counts.disk_hits += 1
                     self._memory.put(place.key, flight.span.start, data, [flight.span], meta)
-                    self._land(place, flight, Block(data, meta))
+                    self._land(place.key, flight, Block(data, meta))
             rest = [flight for flight in rest if flight.waiters]
             if rest:
                 self._depart(place, rest, None)
         except BaseException as error:
             self._crash(place, flights, error)
             raise
-
-    async def _recall(self, place: Address) -> Meta | None:
-        """Take the version from disk, or return it if it is too old to be trusted unverified."""
-        assert self._disk is not None
-        if self._memory.meta(place.key) is not None:
-            return None
-        known = await asyncio.get_running_loop().run_in_executor(
-            self._executor, self._disk.meta, place.key
-        )
-        if known is None:
-            return None
-        meta, at = known
-        if self._wall() - at > self._settings.trust:
-            return meta
-        self._memory.learn(place.key, meta)
-        return None
-
-    def _from_disk(self, key: str, version: str, spans: list[Span]) -> list[memoryview | None]:
-        assert self._disk is not None
-        return [self._disk.get(key, version, span) for span in spans]
 
     async def _fly(
         self, place: Address, span: Span, crew: list[_Flight], verify: Meta | None
@@ -240,13 +212,10 @@ class Core:
 
     async def _still(self, place: Address, span: Span, meta: Meta) -> Fetched:
         """A version found on disk still holds: use its block, or fetch it after all."""
-        assert self._disk is not None
+        assert self._shelf is not None
         self._memory.learn(place.key, meta)
-        self._write_meta(place.key, meta)
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(
-            self._executor, self._disk.get, place.key, meta.version, span
-        )
+        self._shelf.keep_meta(place.key, meta)
+        (found,) = await self._shelf.find(place.key, meta, [span])
         if found is not None:
             self._origin_of(place).counts.disk_hits += 1
             return Fetched(found, span.start, meta)
@@ -268,10 +237,9 @@ class Core:
                 whole.future.set_result(result)
 
     def _deliver(self, place: Address, crew: list[_Flight], got: Fetched) -> None:
-        before = self._memory.meta(place.key)
-        if not self._memory.learn(place.key, got.meta):
+        before, meta = self._memory.learn(place.key, got.meta)
+        if meta is None:
             raise _changed(place, before, got.meta)
-        meta = self._memory.meta(place.key) or got.meta
         spans = [flight.span for flight in crew]
         if got.whole:
             meta = Meta(len(got.data), meta.etag, meta.modified)
@@ -279,18 +247,20 @@ class Core:
         self._memory.put(place.key, got.base, got.data, spans, meta)
         if got.whole:
             self._whole_read(place, Block(got.data, meta))
-        if self._disk is not None:
-            if before is None or before != meta:
-                self._write_meta(place.key, meta)
-            self._write_blocks(place.key, meta, got, spans)
+        if self._shelf is not None:
+            if before != meta:
+                self._shelf.keep_meta(place.key, meta)
+            self._shelf.keep(place.key, meta, got.base, got.data, spans)
         for flight in crew:
-            self._land(place, flight, Block(cut(got.data, got.base, flight.span), meta))
+            self._land(place.key, flight, Block(cut(got.data, got.base, flight.span), meta))
 
-    def _land(self, place: Address, flight: _Flight, result: Block | StorageError) -> None:
-        if self._flights.get((place.key, flight.span)) is flight:
-            del self._flights[place.key, flight.span]
-        if not flight.future.done():
-            flight.future.set_result(result)
+    def _land(self, key: str, flight: _Flight, result: Block | StorageError) -> None:
+        if self._flights.get((key, flight.span)) is flight:
+            del self._flights[key, flight.span]
+        flight.landed = True
+        for waiter in flight.waiters:
+            if not waiter.done():
+                waiter.set_result(result)
 
     def _crash(self, place: Address, crew: list[_Flight], error: BaseException) -> None:
         """No waiter is forgotten, whatever went wrong; and no failure is kept."""
@@ -300,48 +270,31 @@ class Core:
             cause = type(error).__name__
             told = StorageError("the read was abandoned", href=place.key, cause=cause)
         for flight in crew:
-            self._land(place, flight, told)
+            self._land(place.key, flight, told)
         self._whole_read(place, None if isinstance(error, asyncio.CancelledError) else told)
-
-    def _write_meta(self, key: str, meta: Meta) -> None:
-        if self._disk is not None:
-            self._in_background(0, self._disk.put_meta, key, meta, self._wall())
-
-    def _write_blocks(self, key: str, meta: Meta, got: Fetched, spans: list[Span]) -> None:
-        for span in spans:
-            data = cut(got.data, got.base, span)
-            if self._disk is not None and len(data):
-                self._in_background(len(data), self._disk.put, key, meta.version, span, data)
-
-    def _in_background(self, size: int, function: Callable[..., None], *given: object) -> None:
-        if self._pending + size > _PENDING:
-            return
-        self._pending += size
-        loop = asyncio.get_running_loop()
-        task = loop.run_in_executor(self._executor, function, *given)
-        self._writes.add(task)
-
-        def written(done: asyncio.Future[None]) -> None:
-            self._pending -= size
-            self._writes.discard(done)
-
-        task.add_done_callback(written)
 
     async def settle(self) -> None:
         """Wait for what is being fetched or written."""
-        while self._tasks or self._writes:
-            await asyncio.wait([*self._tasks, *self._writes])
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._shelf is not None:
+            await self._shelf.settle()
 
     async def cancel(self) -> None:
         """Give up what is being fetched; those who wait get an error."""
         for task in list(self._tasks):
             task.cancel()
         await self.settle()
+        # a task that is cancelled before its first step tells nobody
+        for (key, _), flight in list(self._flights.items()):
+            self._land(key, flight, StorageError("the gate was closed", href=key))
 
 
 def _same_version(
     place: Address, blocks: list[Block], spans: Sequence[Span], expect: Meta | None
 ) -> list[Block]:
+    if expect is None and len(blocks) == 1 and len(blocks[0].data):
+        return blocks
     first = expect or blocks[0].meta
     for block, span in zip(blocks, spans, strict=True):
         if first.conflicts(block.meta):

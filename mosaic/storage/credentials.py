@@ -95,6 +95,45 @@ def _stored_keys(profile: str | None) -> tuple[Any, float]:
     return found.get_frozen_credentials(), time.time() + STORED_LIFE
 
 
+def netrc_logins() -> dict[str, tuple[str, str]]:
+    """User and password by host, of NETRC or ~/.netrc; its ``default`` is for nobody."""
+    path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
+    try:
+        hosts = netrc.netrc(path).hosts
+    except (OSError, netrc.NetrcParseError):
+        return {}
+    hosts.pop("default", None)
+    return {host: (told[0], told[2]) for host, told in hosts.items() if told[0] and told[2]}
+
+
+class NetrcSigner:
+    """Basic authentication of a host that the netrc file names, as curl and GDAL have it."""
+
+    def scope(self, address: Address) -> str:
+        """One login serves a host."""
+        return bare(address.host)
+
+    async def issue(self, address: Address, ask: Ask) -> Token:
+        """Look the login up."""
+        login = (await asyncio.to_thread(netrc_logins)).get(bare(address.host))
+        headers = {"Authorization": basic(*login)} if login else {}
+        return Token(time.time() + STORED_LIFE, headers=headers)
+
+    def sign(self, address: Address, token: Token, headers: Mapping[str, str]) -> Request:
+        """The request with its Authorization header."""
+        return attach(address, token, headers)
+
+
+def bare(host: str) -> str:
+    """A host without its port."""
+    return host.partition(":")[0]
+
+
+def basic(user: str, password: str) -> str:
+    """The Authorization header of a login. Source: RFC 7617."""
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+
+
 class PlanetaryComputerSigner:
     """SAS tokens of Microsoft's Planetary Computer, one per container, about 45 minutes each.
 
@@ -140,10 +179,9 @@ class EarthdataSigner:
         token = os.environ.get("EARTHDATA_TOKEN")
         if not token:
             user, password = await asyncio.to_thread(_earthdata_login)
-            basic = base64.b64encode(f"{user}:{password}".encode()).decode()
             answer = await ask(
                 f"{self._url}/api/users/find_or_create_token",
-                {"Authorization": f"Basic {basic}"},
+                {"Authorization": basic(user, password)},
                 "POST",
             )
             token = str(_document(answer)["access_token"])
@@ -172,13 +210,9 @@ def _earthdata_login() -> tuple[str, str]:
     user, password = os.environ.get("EARTHDATA_USERNAME"), os.environ.get("EARTHDATA_PASSWORD")
     if user and password:
         return user, password
-    path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
-    try:
-        entry = netrc.netrc(path).authenticators(_EARTHDATA)
-    except (OSError, netrc.NetrcParseError):
-        entry = None
-    if entry and entry[0] and entry[2]:
-        return entry[0], entry[2]
+    login = netrc_logins().get(_EARTHDATA)
+    if login:
+        return login
     raise CredentialsError(
         "no Earthdata credentials",
         advice="set EARTHDATA_TOKEN, or put urs.earthdata.nasa.gov into ~/.netrc",

@@ -105,6 +105,11 @@ class DiskCache:
             self._reserve(file, len(data))
             _write(self._meta_path(key), b"", data)
 
+    def forget(self, key: str) -> None:
+        """Forget which version of an object was seen; its blocks serve again if it still holds."""
+        with contextlib.suppress(OSError):
+            self._meta_path(key).unlink()
+
     def _path(self, key: str, version: str, span: Span) -> Path:
         name = _hash(f"{key}\n{version}\n{span.start}-{span.stop}")
         return self.folder / name[:2] / name[2:]

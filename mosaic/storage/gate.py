@@ -6,52 +6,28 @@ A hit takes no permit, each attempt takes its own, and a retry sleeps without on
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
-import random
 import threading
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mosaic import bridge
-from mosaic.settings import CacheSettings, Limits, Retry, limits_of, shared_limits_path
+from mosaic.settings import CacheSettings, Limits, Retry, shared_limits_path
 from mosaic.storage.address import Address, address
 from mosaic.storage.answer import Meta
-from mosaic.storage.cache import Block, MemoryCache
-from mosaic.storage.core import Core
-from mosaic.storage.disk import DiskCache
-from mosaic.storage.fetch import Fetcher
-from mosaic.storage.limiter import Limiter
+from mosaic.storage.cache import Block
 from mosaic.storage.metrics import Stats, copied
-from mosaic.storage.origin import Governor, Origin
+from mosaic.storage.parts import Parts, Settings, closed, left, parts
 from mosaic.storage.ranges import Span, make_span, make_spans
-from mosaic.storage.retry import Budget
 from mosaic.storage.shared import SharedLimiter
-from mosaic.storage.signers import SignChoice, Signers, places_from_env
-from mosaic.storage.transport import FileTransport, HTTPTransport, MemoryTransport, Transport
-from mosaic.version import __version__
+from mosaic.storage.signers import SignChoice, places_from_env
+from mosaic.storage.transport import Transport
 
 if TYPE_CHECKING:
     from mosaic.storage.headers import Header
 
 _ADDRESSES = 100_000  # hrefs whose address is remembered
-
-
-@dataclass(slots=True)
-class _Inner:
-    """What a gate is made of, in one process."""
-
-    pid: int
-    memory: MemoryCache
-    disk: DiskCache | None
-    transports: dict[str, Transport]
-    core: Core
-    fetcher: Fetcher
-    origins: dict[str, Origin] = field(default_factory=dict)
-    addresses: dict[str, Address] = field(default_factory=dict)
 
 
 class Gate:
@@ -73,15 +49,17 @@ class Gate:
         shared_limits: str | os.PathLike[str] | None = None,
         transports: Mapping[str, Transport] | None = None,
     ) -> None:
-        self._limits = limits
-        self._cache = cache or CacheSettings.from_env()
-        self._retry = retry or Retry.from_env()
-        self._sign = sign
-        self._shared = shared_limits if shared_limits is not None else shared_limits_path()
+        self._settings = Settings(
+            limits,
+            cache or CacheSettings.from_env(),
+            retry or Retry.from_env(),
+            sign,
+            shared_limits if shared_limits is not None else shared_limits_path(),
+        )
         self._given = dict(transports or {})
         self._places = places_from_env()
         self._lock = threading.Lock()
-        self._inner: _Inner | None = None
+        self._inner: Parts | None = None
         bridge.settle(self)
 
     def __repr__(self) -> str:
@@ -91,14 +69,7 @@ class Gate:
         # for workers of other processes: the settings travel, not what was read
         if self is _default:
             return default_gate, ()
-        given = (self._limits, self._cache, self._retry, self._sign, self._shared)
-        return _again, given
-
-    def __del__(self) -> None:
-        inner = self.__dict__.get("_inner")
-        if inner is not None and inner.pid == os.getpid():
-            with contextlib.suppress(RuntimeError):  # the loop is gone already
-                asyncio.run_coroutine_threadsafe(_closed(inner), bridge.loop())
+        return _again, (self._settings,)
 
     async def get_range_async(
         self,
@@ -161,6 +132,17 @@ class Gate:
         inner = self._ready()
         return inner.memory.meta(self._address(inner, href).key)
 
+    def forget(self, href: str) -> None:
+        """Forget what is kept of an object: the next read asks its origin which version holds.
+
+        Raises StorageError for an href that can't be one.
+        """
+        inner = self._ready()
+        key = self._address(inner, href).key
+        inner.memory.drop(key)
+        if inner.disk:
+            inner.disk.forget(key)
+
     def preload(self, headers: Iterable[Header]) -> None:
         """Put headers that were kept with a catalog into memory: reads then begin at the blocks.
 
@@ -196,7 +178,8 @@ class Gate:
         """Give up what is being fetched and drop every connection; the gate can be used again."""
         inner, self._inner = self._inner, None
         if inner is not None:
-            bridge.run(_closed(inner))
+            self._end.detach()
+            bridge.run(closed(inner))
 
     def after_fork(self) -> None:
         """A child begins anew: it has neither the loop nor the connections of its parent."""
@@ -224,7 +207,7 @@ class Gate:
             return hit or []
         return bridge.run(inner.core.get(place, spans, expect))
 
-    def _address(self, inner: _Inner, href: str) -> Address:
+    def _address(self, inner: Parts, href: str) -> Address:
         place = inner.addresses.get(href)
         if place is None:
             place = address(os.fspath(href), self._places)
@@ -233,69 +216,21 @@ class Gate:
             inner.addresses[href] = place
         return place
 
-    def _ready(self) -> _Inner:
+    def _ready(self) -> Parts:
         inner = self._inner
         if inner is None:
             with self._lock:
                 inner = self._inner
                 if inner is None:
-                    inner = self._inner = self._build()
+                    inner = self._inner = parts(self._settings, self._given)
+                    # it outlives the gate until it is closed, even in a garbage cycle with it
+                    self._end = weakref.finalize(self, left, inner)
+                    self._end.atexit = False
         return inner
-
-    def _build(self) -> _Inner:
-        origins: dict[str, Origin] = {}
-        transports: dict[str, Transport] = {
-            "http": HTTPTransport(self._retry, f"mosaic/{__version__}"),
-            "file": FileTransport(bridge.pool()),
-            "memory": MemoryTransport(),
-            **self._given,
-        }
-        memory = MemoryCache(self._cache.memory)
-        folder = self._cache.disk
-        disk = DiskCache(folder, self._cache.disk_size) if folder else None
-        origin_of = _origins(origins, self._limits, self._retry, self._shared)
-        fetcher = Fetcher(
-            self._retry, transports, origin_of, random.Random(), time.time, self._cache.whole
-        )
-        signers = Signers(self._sign)
-        core = Core(
-            self._cache,
-            fetcher,
-            origin_of,
-            signers.of,
-            memory,
-            disk,
-            bridge.pool(),
-            time.time,
-        )
-        return _Inner(os.getpid(), memory, disk, transports, core, fetcher, origins)
-
-
-def _origins(
-    origins: dict[str, Origin],
-    limits: Limits | Mapping[str, Limits] | None,
-    retry: Retry,
-    shared: str | os.PathLike[str] | None,
-) -> Callable[[Address], Origin]:
-    def origin_of(place: Address) -> Origin:
-        origin = origins.get(place.origin)
-        if origin is None:
-            own = limits_of(place.host, limits)
-            remote = place.service not in ("file", "memory")
-            governor: Governor
-            if shared is not None and remote:
-                governor = SharedLimiter(own, os.fspath(shared), place.origin)
-            else:
-                governor = Limiter(own)
-            origin = Origin(place.origin, place.provider, governor, Budget(retry.budget))
-            origins[place.origin] = origin
-        return origin
-
-    return origin_of
 
 
 def _at_hand(
-    inner: _Inner, place: Address, spans: list[Span], expect: Meta | None
+    inner: Parts, place: Address, spans: list[Span], expect: Meta | None
 ) -> list[Block] | None:
     blocks = []
     for span in spans:
@@ -309,28 +244,15 @@ def _at_hand(
     return blocks
 
 
-async def _closed(inner: _Inner) -> None:
-    await inner.core.cancel()
-    for transport in inner.transports.values():
-        await transport.close()
-    for origin in inner.origins.values():
-        if isinstance(origin.governor, SharedLimiter):
-            origin.governor.abandon()
-
-
 _orphans: list[object] = []  # a parent's connections: a child must not run their destructors
 _default: Gate | None = None
 _default_lock = threading.Lock()
 
 
-def _again(
-    limits: Limits | Mapping[str, Limits] | None,
-    cache: CacheSettings,
-    retry: Retry,
-    sign: SignChoice,
-    shared: str | os.PathLike[str] | None,
-) -> Gate:
-    return Gate(limits, cache, retry, sign=sign, shared_limits=shared)
+def _again(told: Settings) -> Gate:
+    return Gate(
+        told.limits, told.cache, told.retry, sign=told.sign, shared_limits=told.shared_limits
+    )
 
 
 def default_gate() -> Gate:

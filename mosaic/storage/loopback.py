@@ -5,8 +5,8 @@ the path is kept, so that a VRT finds its sources beside it.  The key is random 
 without it nothing is told.  Sidecar files that GDAL looks for (``.aux.xml``, ``.ovr``, ...) are
 answered 404 at no cost, HEAD from what the gate knows, and no request goes upstream twice.
 
-rasterio keeps Python's lock while it opens a file, and this server needs it to answer: let rasterio
-open such a URL in another process (GDAL's own programs are one).
+rasterio keeps Python's lock through some of its calls, and this server needs it to answer: let
+rasterio open such a URL in another process (GDAL's own programs are one).
 """
 
 from __future__ import annotations
@@ -33,12 +33,11 @@ from mosaic.storage.answer import Meta
 from mosaic.storage.gate import Gate
 
 _BLOCK = 64 << 10  # reads are widened to this: GDAL's own pieces of 16 KiB begin anywhere
-_STEP = 2 << 20  # bytes sent at a time
-_HEAD = 16 << 10  # what GDAL asks for first, and so what a HEAD fetches
-_SIDECARS = re.compile(
-    r"\.(aux|xml|ovr|msk|msk\.ovr|prj|tfw|tifw|tiffw|wld|j2w|jp2w|jgw|pgw|imd|rpb|pvl|rrd"
-    r"|rpc\.txt|met|mtl\.txt|xmp|qpj|vat\.dbf|gmlaux|til|eph|att)$|_rpc\.txt$|_metadata\.txt$"
-    r"|_mtl\.txt$|_pan\.tif\.aux\.xml$|^\.\w+$|^metadata\.dim$|^dim_.*\.xml$",
+_STEP = 2 << 20  # bytes fetched at a time, once a reader has shown that it reads on
+_FAILURES = 10_000  # hrefs whose failure is remembered
+_SIDECARS = re.compile(  # what GDAL 3.10 looks for beside TIFF, JP2, NetCDF and VRT
+    r"\.(aux|xml|ovr|msk|prj|tfw|tifw|tiffw|wld|j2w|jp2w|jgw|pgw|imd|rpb|pvl|rrd|rpc|pass|txt"
+    r"|met|xmp|qpj|vat\.dbf|gmlaux|til|eph|att)$|^\.\w+$|^metadata\.dim$",
     re.IGNORECASE,
 )
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
@@ -58,6 +57,7 @@ class Loopback:
         self._runner: web.AppRunner | None = None
         self._port = 0
         self._given: set[str] = set()
+        self._failures: dict[str, StorageError] = {}
         self.probes = 0
         """Sidecar probes answered at no cost."""
         bridge.settle(self)
@@ -74,8 +74,13 @@ class Loopback:
             scheme, rest = "file", href
         if _SIDECARS.search(rest.rpartition("/")[2]):
             self._given.add(f"{scheme}://{rest}")  # named by the user: no probe
+        # a percent sign too: one decoding then gives the href back as it was
         path = quote(rest.lstrip("/") if scheme == "file" else rest, safe="/~!$&'()*+,;=:@-._")
         return f"http://127.0.0.1:{self._port}/{self._key}/{scheme}/{path}"
+
+    def failure(self, href: str) -> StorageError | None:
+        """Why an href that has a scheme could not be read: GDAL itself tells a status at most."""
+        return self._failures.get(href)
 
     def close(self) -> None:
         """Stop the server."""
@@ -127,7 +132,15 @@ class Loopback:
         try:
             return await self._answer(request, href)
         except StorageError as error:
+            self._note(href, error)
             return web.Response(status=_status(error), text=str(error))
+        except ConnectionResetError:  # the reader has all it wanted, and left
+            raise asyncio.CancelledError from None
+
+    def _note(self, href: str, error: StorageError) -> None:
+        if len(self._failures) >= _FAILURES:
+            self._failures.pop(next(iter(self._failures)))
+        self._failures[href] = error
 
     def _exists(self, href: str) -> bool:
         return href in self._given or (
@@ -155,7 +168,8 @@ class Loopback:
         if request.method == "HEAD":
             await response.prepare(request)
             return response
-        pieces = self._pieces(href, start, stop, meta)
+        # a reader without a range may leave after its first bytes: it is fed ever larger pieces
+        pieces = self._pieces(href, start, stop, meta, _BLOCK if status == 200 else _STEP)
         # the first piece before the head, so that a failure can still be told by its status
         first = await anext(pieces, memoryview(b""))
         await response.prepare(request)
@@ -163,7 +177,8 @@ class Loopback:
         try:
             async for piece in pieces:
                 await response.write(piece)
-        except StorageError:
+        except StorageError as error:
+            self._note(href, error)
             # the head is sent: only a broken connection tells that the body isn't whole
             if request.transport is not None:
                 request.transport.abort()
@@ -183,11 +198,12 @@ class Loopback:
         return meta
 
     async def _pieces(
-        self, href: str, start: int, stop: int, meta: Meta
+        self, href: str, start: int, stop: int, meta: Meta, step: int
     ) -> AsyncIterator[memoryview]:
         at = start
         while at < stop:
-            until = min(stop, (at // _BLOCK) * _BLOCK + _STEP)
+            until = min(stop, (at // _BLOCK) * _BLOCK + step)
+            step = min(_STEP, 2 * step)
             starts = list(range(at // _BLOCK * _BLOCK, until, _BLOCK))
             ends = [min(s + _BLOCK, meta.size or s + _BLOCK) for s in starts]
             blocks = await self._gate.get_ranges_async(href, starts=starts, ends=ends, expect=meta)

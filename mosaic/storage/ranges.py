@@ -64,6 +64,8 @@ def coalesce(spans: Sequence[Span], *, gap: int, longest: int) -> list[Group]:
     is 64 KiB). A single span longer than ``longest`` is one request; overlapping spans share one
     even beyond it, so that no byte is asked for twice.
     """
+    if len(spans) == 1:
+        return [Group(spans[0], (0,))]
     groups: list[Group] = []
     members: list[int] = []
     start = stop = 0

@@ -44,7 +44,7 @@ class Kind(Enum):
     TRUNCATED = Sort(True, Outcome.NEUTRAL, BodyError)
     """A body shorter than announced."""
     FORBIDDEN = Sort(False, Outcome.NEUTRAL, AccessError)
-    """401 or 403: worth one more attempt after signing anew."""
+    """401, 403, or S3's 400: worth one more attempt after signing anew."""
     FINAL = Sort(False, Outcome.NEUTRAL, StorageError)
     """Anything that another attempt would only repeat."""
 

@@ -10,8 +10,15 @@ from pathlib import Path
 from mosaic.errors import UsageError
 from mosaic.settings import bucket_provider, providers
 from mosaic.storage.address import Address, Places
-from mosaic.storage.clouds import AzureSigner, GoogleSigner
-from mosaic.storage.credentials import EarthdataSigner, PlanetaryComputerSigner, S3Signer
+from mosaic.storage.clouds import AzureSigner, GoogleSigner, connection_string
+from mosaic.storage.credentials import (
+    EarthdataSigner,
+    NetrcSigner,
+    PlanetaryComputerSigner,
+    S3Signer,
+    bare,
+    netrc_logins,
+)
 from mosaic.storage.sign import CallableSigner, Signer, Token
 
 SignFunction = Callable[[str], "str | Token | Awaitable[str | Token]"]
@@ -24,14 +31,16 @@ def places_from_env() -> Places:
     endpoint = env("AWS_ENDPOINT_URL_S3") or env("AWS_ENDPOINT_URL") or env("AWS_S3_ENDPOINT") or ""
     if endpoint and "://" not in endpoint:
         endpoint = f"{'http' if env('AWS_HTTPS', 'YES').upper() in _NO else 'https'}://{endpoint}"
-    virtual = env("AWS_VIRTUAL_HOSTING")
+    virtual, azure = env("AWS_VIRTUAL_HOSTING"), connection_string()
     return Places(
         s3_endpoint=endpoint,
         s3_region=env("AWS_REGION") or env("AWS_DEFAULT_REGION") or "",
         s3_virtual=None if virtual is None else virtual.upper() not in _NO,
         gs_endpoint=env("STORAGE_EMULATOR_HOST") or Places().gs_endpoint,
-        azure_account=env("AZURE_STORAGE_ACCOUNT") or env("AZURE_STORAGE_ACCOUNT_NAME") or "",
-        azure_endpoint=env("AZURE_STORAGE_BLOB_ENDPOINT") or "",
+        azure_account=env("AZURE_STORAGE_ACCOUNT")
+        or env("AZURE_STORAGE_ACCOUNT_NAME")
+        or azure.get("accountname", ""),
+        azure_endpoint=env("AZURE_STORAGE_BLOB_ENDPOINT") or azure.get("blobendpoint", ""),
     )
 
 
@@ -49,14 +58,15 @@ class Signers:
         elif choice is not None:
             self._rules = [("*", self._signer(choice))]
         self._preset = {provider.name: provider.sign for provider in providers()}
+        self._logins = frozenset(netrc_logins())
 
     def of(self, address: Address) -> Signer | None:
         """The signer of an object, or None where it is public or came signed."""
         if address.service in ("file", "memory"):
             return None
-        bare = address.host.partition(":")[0]
+        host = bare(address.host)
         for pattern, signer in self._rules:
-            if fnmatchcase(address.host, pattern) or fnmatchcase(bare, pattern):
+            if fnmatchcase(address.host, pattern) or fnmatchcase(host, pattern):
                 return signer
         if address.service == "s3":
             return self._s3(address)
@@ -65,6 +75,8 @@ class Signers:
             return self._by_name(preset)
         if address.service in ("gs", "az") and not address.signed:
             return self._by_name(address.service)
+        if host in self._logins and not address.signed:
+            return self._by_name("netrc")
         return None
 
     def _s3(self, address: Address) -> Signer:
@@ -118,6 +130,7 @@ _SIGNERS: dict[str, Callable[[], Signer]] = {
     "cdse": _cdse,
     "earthdata": EarthdataSigner,
     "planetary-computer": PlanetaryComputerSigner,
+    "netrc": NetrcSigner,
     "gs": GoogleSigner,
     "az": AzureSigner,
 }

@@ -1,4 +1,4 @@
-"""How bytes travel: HTTP(S) by aiohttp, files, memory. One exchange, one attempt, no policy.
+"""How bytes travel: HTTP(S) by aiohttp. One exchange, one attempt, no policy.
 
 Every transport speaks HTTP's language (a status, headers, a body), so that one reading of answers
 serves all of them.
@@ -6,17 +6,13 @@ serves all of them.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import ssl
-import stat
 from collections.abc import Mapping
-from concurrent.futures import Executor
-from contextlib import suppress
-from pathlib import Path
 from typing import Protocol
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
@@ -67,6 +63,8 @@ class HTTPTransport:
         self._retry = retry
         self._agent = user_agent
         self._session: aiohttp.ClientSession | None = None
+        self._proxies: dict[str, str] = {}
+        self._proxy_of: dict[tuple[str, str], str | None] = {}
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -77,11 +75,11 @@ class HTTPTransport:
                     total=None, sock_connect=self._retry.connect, sock_read=self._retry.stall
                 ),
                 auto_decompress=False,
-                trust_env=False,  # it would send ~/.netrc to hosts that we did not choose
+                trust_env=False,  # of ~/.netrc and proxies we make more of our own
                 read_bufsize=1 << 20,
                 headers={"User-Agent": self._agent, "Accept-Encoding": "identity"},
-                skip_auto_headers=["Accept"],
             )
+            self._proxies, self._proxy_of = getproxies(), {}
             # a resent request would be an attempt without a permit of its own
             self._session._retry_connection = False
         return self._session
@@ -92,7 +90,8 @@ class HTTPTransport:
         origin, seen = _origin(url), {url}
         sent = dict(headers)
         while True:
-            answer = await _ask(session, method, url, sent)
+            proxy = self._proxy(url) if self._proxies else None
+            answer = await _ask(session, method, url, sent, proxy)
             if answer.status not in (301, 302, 303, 307, 308) or "Location" not in answer.headers:
                 return _HTTPExchange(answer)
             status, location = answer.status, answer.headers["Location"]
@@ -104,6 +103,14 @@ class HTTPTransport:
             seen.add(url)
             if _origin(url) != origin:
                 sent = {k: v for k, v in headers.items() if k.lower() in _HARMLESS}
+
+    def _proxy(self, url: str) -> str | None:
+        """The proxy for a host, as ``https_proxy`` and ``no_proxy`` have it."""
+        scheme, host = _origin(url)
+        if (scheme, host) not in self._proxy_of:
+            proxy = None if proxy_bypass(host) else self._proxies.get(scheme)
+            self._proxy_of[scheme, host] = proxy
+        return self._proxy_of[scheme, host]
 
     async def close(self) -> None:
         """Drop every connection."""
@@ -135,12 +142,18 @@ def _target(url: str, location: str, status: int) -> str:
 
 
 async def _ask(
-    session: aiohttp.ClientSession, method: str, url: str, headers: Mapping[str, str]
+    session: aiohttp.ClientSession,
+    method: str,
+    url: str,
+    headers: Mapping[str, str],
+    proxy: str | None,
 ) -> aiohttp.ClientResponse:
     try:
         # encoded: a signature covers the very bytes of the path and the query
         target = URL(url, encoded=True)
-        return await session.request(method, target, headers=headers, allow_redirects=False)
+        return await session.request(
+            method, target, headers=headers, allow_redirects=False, proxy=proxy
+        )
     except (aiohttp.InvalidURL, ValueError) as error:
         raise Failure(
             Kind.FINAL, "not a usable URL", error=UnreachableError, advice="check the href"
@@ -150,7 +163,7 @@ async def _ask(
 
 
 def _broken(error: Exception) -> Failure:
-    cause = _safe(error)
+    cause = cause_of(error)
     if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLError):
         return Failure(Kind.FINAL, cause, error=UnreachableError, advice="check the certificate")
     if isinstance(error, aiohttp.ClientConnectorDNSError):
@@ -159,11 +172,12 @@ def _broken(error: Exception) -> Failure:
         kind = Kind.RESET if busy else Kind.FINAL
         return Failure(kind, cause, error=UnreachableError, advice=_BAD_HOST)
     if isinstance(error, TimeoutError):
-        return Failure(Kind.TIMEOUT, cause)
+        return Failure(Kind.TIMEOUT, f"no byte in time ({cause})")
     return Failure(Kind.RESET, cause)
 
 
-def _safe(error: Exception) -> str:
+def cause_of(error: Exception) -> str:
+    """What may be told of an error: its class, and the system's word for its number."""
     # some of aiohttp's messages quote the URL with its query, so only class and errno are kept
     number = getattr(error, "errno", None)
     text = os.strerror(number) if isinstance(number, int) and number > 0 else ""
@@ -202,119 +216,3 @@ class _HTTPExchange:
 
     def close(self) -> None:
         self._answer.close()  # a fully read answer has already given its connection back
-
-
-class _Body:
-    """An answer that is at hand already."""
-
-    def __init__(self, status: int, headers: Mapping[str, str], body: bytes | memoryview) -> None:
-        self.status = status
-        self.headers = headers
-        self._body = memoryview(body)
-
-    async def read(self, length: int | None, most: int) -> memoryview:
-        if length is not None and len(self._body) < length:
-            raise Failure(Kind.TRUNCATED, f"{len(self._body)} of {length} bytes came")
-        return self._body[:most]
-
-    def close(self) -> None:
-        pass
-
-
-class FileTransport:
-    """Files of this machine, read in the pool by ``pread``: no position is shared."""
-
-    def __init__(self, executor: Executor) -> None:
-        self._executor = executor
-
-    async def send(self, url: str, headers: Mapping[str, str], method: str = "GET") -> Exchange:
-        """Read one range of a file; a missing one is 404, one without permission 403."""
-        path = Path(unquote(urlsplit(url).path))
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, _read_file, path, headers)
-
-    async def close(self) -> None:
-        """Nothing is kept open."""
-
-
-def _read_file(path: Path, headers: Mapping[str, str]) -> _Body:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return _Body(404, {}, b"")
-    except PermissionError:
-        return _Body(403, {}, b"")
-    except OSError as error:
-        raise Failure(Kind.FINAL, _safe(error), error=UnreachableError) from error
-    try:
-        info = os.fstat(descriptor)
-        if not stat.S_ISREG(info.st_mode):
-            raise Failure(
-                Kind.FINAL, "not a regular file", error=UnreachableError, advice="name a file"
-            )
-        etag = f'"{info.st_mtime_ns:x}-{info.st_size:x}-{info.st_ino:x}"'
-        start, stop = _asked(headers, info.st_size)
-        if start >= info.st_size and info.st_size + start > 0:
-            return _Body(416, {}, b"")
-        body = _pread(descriptor, start, stop)
-    except OSError as error:
-        raise Failure(Kind.RESET, _safe(error)) from error
-    finally:
-        with suppress(OSError):
-            os.close(descriptor)
-    return _answer(headers, body, start, stop, info.st_size, etag)
-
-
-def _pread(descriptor: int, start: int, stop: int) -> bytes:
-    body = os.pread(descriptor, stop - start, start)
-    if len(body) == stop - start:
-        return body
-    pieces = [body]
-    while pieces[-1] and sum(map(len, pieces)) < stop - start:
-        pieces.append(os.pread(descriptor, stop - start, start + sum(map(len, pieces))))
-    return b"".join(pieces)[: stop - start]
-
-
-def _answer(
-    headers: Mapping[str, str],
-    body: bytes | memoryview,
-    start: int,
-    stop: int,
-    size: int,
-    etag: str,
-) -> _Body:
-    if headers.get("If-None-Match") == etag:
-        return _Body(304, {"etag": etag}, b"")
-    if "Range" not in headers:
-        return _Body(200, {"etag": etag, "content-length": str(size)}, body)
-    told = {"etag": etag, "content-range": f"bytes {start}-{stop - 1}/{size}"}
-    return _Body(206, told, body)
-
-
-def _asked(headers: Mapping[str, str], size: int) -> tuple[int, int]:
-    text = headers.get("Range", "")
-    if not text:
-        return 0, size
-    first, _, last = text.removeprefix("bytes=").partition("-")
-    return int(first), min(size, int(last) + 1)
-
-
-class MemoryTransport:
-    """Objects held in memory, for tests and for what a program makes itself: ``memory://name``."""
-
-    def __init__(self) -> None:
-        self.objects: dict[str, bytes] = {}
-
-    async def send(self, url: str, headers: Mapping[str, str], method: str = "GET") -> Exchange:
-        """One range of ``objects[url]``."""
-        data = self.objects.get(url)
-        if data is None:
-            return _Body(404, {}, b"")
-        start, stop = _asked(headers, len(data))
-        if start >= len(data) and len(data) + start > 0:
-            return _Body(416, {}, b"")
-        etag = f'"{id(data):x}-{len(data):x}"'
-        return _answer(headers, memoryview(data)[start:stop], start, stop, len(data), etag)
-
-    async def close(self) -> None:
-        """The objects stay."""

@@ -6,6 +6,7 @@ they tell no grid, the header would be read: here that fails, and has to be said
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ import rasterio
 from rasterio.errors import RasterioIOError
 
 import mosaic
-from mosaic.errors import InputError
+from mosaic.catalog.remote import read_governed
+from mosaic.errors import InputError, UnreachableError
+from mosaic.storage.retry import Failure, Kind
+from mosaic.storage.transport import HTTPTransport
 
 CLIENT = "stac-utils+pystac-client/cassette-bodies"
 GEOPARQUET = "stac-utils+stac-geoparquet"
@@ -137,14 +141,23 @@ BUILT: list[tuple[str, dict[str, Any], int, dict[str, int]]] = [
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of rasters that were opened; none of them can be."""
+    """Hrefs of rasters that were to be opened; none of them can be."""
     names: list[str] = []
 
     def refuse(name: Any, *args: Any, **options: Any) -> Any:
         names.append(str(name))
         raise RasterioIOError("there is no network here")
 
+    async def unreachable(*args: Any, **options: Any) -> Any:
+        raise Failure(Kind.FINAL, "there is no network here", error=UnreachableError)
+
+    def read(hrefs: Sequence[str], *args: Any) -> Any:
+        names.extend(hrefs)
+        return read_governed(hrefs, *args)
+
     monkeypatch.setattr(rasterio, "open", refuse)
+    monkeypatch.setattr(HTTPTransport, "send", unreachable)
+    monkeypatch.setattr("mosaic.catalog.remote.read_governed", read)
     return names
 
 

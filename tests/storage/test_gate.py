@@ -2,13 +2,23 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from mosaic import bridge
-from mosaic.errors import MissingError, OutOfRangeError, SourceChanged, UsageError
-from mosaic.settings import CacheSettings, Limits
+from mosaic.errors import (
+    MissingError,
+    OutOfRangeError,
+    SourceChanged,
+    StorageError,
+    UnreachableError,
+    UsageError,
+)
+from mosaic.settings import CacheSettings, Limits, Retry
 from mosaic.storage import Gate, Header
+from mosaic.storage.headers import load, store
+from mosaic.storage.local import MemoryTransport
 from tests.support.range_server import RangeServer
 
 MakeGate = Callable[..., Gate]
@@ -125,6 +135,22 @@ def test_when_all_have_left_the_fetch_ends_and_frees_its_permit(
     assert one.stats().origins[0].in_flight == 0
 
 
+def test_a_gate_that_is_closed_forgets_no_waiter(server: RangeServer, gate: MakeGate) -> None:
+    server.behaviour.latency = 30
+
+    async def ask(one: Gate, steps: int) -> BaseException:
+        waiter = asyncio.create_task(one.get_range_async(server.url("a.bin"), start=0, length=9))
+        for _ in range(steps):  # also before the request's own task has begun
+            await asyncio.sleep(0)
+        core = one._inner.core  # type: ignore[union-attr]
+        await core.cancel()
+        (got,) = await asyncio.wait_for(asyncio.gather(waiter, return_exceptions=True), 5)
+        return got
+
+    for steps in range(1, 8):
+        assert isinstance(bridge.run(ask(gate(), steps)), StorageError)
+
+
 def test_near_ranges_are_one_request_and_views_of_it(
     server: RangeServer, gate: MakeGate, data: bytes
 ) -> None:
@@ -146,6 +172,75 @@ def test_a_read_of_which_a_part_is_at_hand_asks_for_the_rest_only(
     got = one.get_ranges(href, starts=[0, 100, 5000], lengths=[1000, 50, 10])
     assert got == [data[:1000], data[100:150], data[5000:5010]]
     assert [entry[2] for entry in server.counts.log] == ["bytes=0-999", "bytes=5000-5009"]
+
+
+def test_neither_a_hit_nor_a_sleeping_retry_takes_a_permit(
+    server: RangeServer, gate: MakeGate, data: bytes
+) -> None:
+    one = gate(limits=Limits(1, 1), retry=Retry(base=30, longest=30, deadline=100))
+    href = server.url("a.bin")
+    one.get_range(href, start=0, length=9)
+    server.behaviour.flaky = 1.0
+
+    async def ask() -> None:
+        sleeper = asyncio.create_task(one.get_range_async(href, start=1_000_000, length=9))
+        while not one.stats().origins[0].throttled:
+            await asyncio.sleep(0.01)
+        server.behaviour.flaky = 0.0
+        async with asyncio.timeout(3):  # the only permit is free
+            assert await one.get_range_async(href, start=2_000_000, length=9) == data[2000000:][:9]
+        server.behaviour.latency = 5
+        slow = asyncio.create_task(one.get_range_async(href, start=3_000_000, length=9))
+        while not server.counts.in_flight:
+            await asyncio.sleep(0.01)
+        async with asyncio.timeout(1):  # the only permit is taken
+            assert await one.get_range_async(href, start=0, length=9) == data[:9]
+        for task in (sleeper, slow):
+            task.cancel()
+
+    asyncio.run(ask())
+
+
+def test_memory_is_bounded_and_the_least_used_goes_first(
+    server: RangeServer, gate: MakeGate, data: bytes
+) -> None:
+    one, href = gate(cache=CacheSettings(memory=100_000)), server.url("a.bin")
+    for number in range(40):
+        start = number * 100_000
+        assert one.get_range(href, start=start, length=9_000) == data[start : start + 9_000]
+        assert one.get_range(href, start=0, length=9_000) == data[:9_000]  # always in use
+        assert one.stats().memory_bytes <= 100_000
+    assert server.counts.requests == 40
+    one.get_range(href, start=39 * 100_000, length=9_000)
+    assert server.counts.requests == 40
+    one.get_range(href, start=100_000, length=9_000)
+    assert server.counts.requests == 41
+
+
+def test_the_proxy_of_the_environment(
+    server: RangeServer, gate: MakeGate, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.port}")
+    monkeypatch.setenv("no_proxy", "direct.invalid")
+    href = "http://somewhere.invalid/a.bin"
+    assert gate().get_range(href, start=0, length=9) == data[:9]
+    assert server.counts.targets[0] == href  # asked of the proxy, in full
+    with pytest.raises(UnreachableError):
+        gate().get_range("http://direct.invalid/a.bin", start=0, length=9)
+    assert server.counts.requests == 1
+
+
+def test_objects_in_memory(gate: MakeGate, data: bytes) -> None:
+    made = MemoryTransport()
+    made.objects["memory://made/x"] = data
+    one = gate(transports={"memory": made})
+    assert one.get_ranges("memory://made/x", starts=[5, 70_000], lengths=[9, 9]) == [
+        data[5:14],
+        data[70_000:70_009],
+    ]
+    made.objects["memory://made/x"] = data[::-1]
+    with pytest.raises(SourceChanged):
+        one.get_range("memory://made/x", start=1_000_000, length=9)
 
 
 def test_a_changed_version_is_never_mixed(server: RangeServer, gate: MakeGate, data: bytes) -> None:
@@ -178,21 +273,22 @@ def test_no_failure_is_cached(server: RangeServer, gate: MakeGate) -> None:
 
 
 def test_headers_kept_with_the_catalog_spare_the_round_trip(
-    server: RangeServer, gate: MakeGate, data: bytes
+    server: RangeServer, gate: MakeGate, data: bytes, tmp_path: Path
 ) -> None:
     href = server.url("a.bin")
     first = gate()
     head = bytes(first.get_range(href, start=0, length=16384))
-    kept = Header(href, first.meta(href), head)  # type: ignore[arg-type]
+    path = tmp_path / "headers.parquet"
+    store(path, [Header(href, first.meta(href), head)])  # type: ignore[arg-type]
     server.reset()
     cold = gate()
-    cold.preload([kept])
+    cold.preload(load(path))
     assert cold.get_range(href, start=0, length=4096) == data[:4096]
     assert server.counts.requests == 0
     assert cold.get_range(href, start=100_000, length=10) == data[100_000:100_010]
     assert server.counts.requests == 1
     stale = gate()
-    stale.preload([kept])
+    stale.preload(load(path))
     server.behaviour.etag = "v2"
     assert stale.get_range(href, start=0, length=4096) == data[:4096]
     with pytest.raises(SourceChanged):

@@ -3,6 +3,7 @@
 import http.client
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -12,8 +13,10 @@ from urllib.parse import quote, urlsplit
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from rasterio.transform import from_origin
 
+from mosaic.errors import MissingError
 from mosaic.storage import Gate
 from mosaic.storage.loopback import Loopback
 from tests.support.range_server import RangeServer
@@ -150,57 +153,155 @@ def test_a_body_that_fails_midway_is_cut_off(
     assert (status, body) == (206, data[::-1][:4000001])
 
 
-@pytest.fixture
-def rasters(tmp_path: Path) -> dict[str, bytes]:
-    pixels = np.arange(512 * 512, dtype="uint16").reshape(1, 512, 512)
-    profile = {
-        "width": 512,
-        "height": 512,
-        "count": 1,
-        "dtype": "uint16",
-        "crs": "EPSG:32633",
-        "transform": from_origin(500_000, 5_000_000, 10, 10),
-    }
+PIXELS = (np.arange(512 * 512) % 30_000).astype("int16").reshape(512, 512)
+SENTINEL = "stactools-packages+sentinel2/tests/data-files"
+VRT = (
+    '<VRTDataset rasterXSize="512" rasterYSize="512"><SRS>EPSG:32633</SRS>'
+    "<GeoTransform>500000, 10, 0, 5000000, 0, -10</GeoTransform>"
+    '<VRTRasterBand dataType="Int16" band="1">'
+    '<SimpleSource><SourceFilename relativeToVRT="1">LC08_L1TP_B2.TIF</SourceFilename>'
+    "<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
+)
+
+
+@pytest.fixture(scope="module")
+def rasters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with equal pixels as TIFF, VRT, NetCDF (HDF5 and classic) and lossless JP2."""
+    folder = tmp_path_factory.mktemp("rasters")
+    tif = folder / "LC08_L1TP_B2.TIF"  # a name for which GDAL looks for Landsat's sidecars
     with rasterio.open(
-        tmp_path / "s.tif",
+        tif,
         "w",
         driver="GTiff",
+        width=512,
+        height=512,
+        count=1,
+        dtype="int16",
+        crs="EPSG:32633",
+        transform=from_origin(500_000, 5_000_000, 10, 10),
         tiled=True,
         blockxsize=128,
         blockysize=128,
-        **profile,
     ) as out:
-        out.write(pixels)
-    (tmp_path / "m.vrt").write_text(
-        '<VRTDataset rasterXSize="512" rasterYSize="512"><VRTRasterBand dataType="UInt16" band="1">'
-        '<SimpleSource><SourceFilename relativeToVRT="1">s.tif</SourceFilename>'
-        "<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"
+        out.write(PIXELS, 1)
+    (folder / "m.vrt").write_text(VRT)
+    rasterio.shutil.copy(tif, folder / "hdf5.nc", driver="netCDF", FORMAT="NC4", COMPRESS="DEFLATE")
+    rasterio.shutil.copy(tif, folder / "classic.nc", driver="netCDF", FORMAT="NC2")
+    rasterio.shutil.copy(
+        tif, folder / "s.jp2", driver="JP2OpenJPEG", REVERSIBLE="YES", QUALITY="100"
     )
-    return {f"dir/{p.name}": p.read_bytes() for p in tmp_path.iterdir() if p.is_file()}
+    return folder
 
 
-@pytest.mark.parametrize("name", ["s.tif", "m.vrt"])
-def test_gdal_reads_through_the_gate(
-    server: RangeServer, loopback: Loopback, rasters: dict[str, bytes], name: str
-) -> None:
-    server.objects.update(rasters)
-    # in another process: rasterio holds Python's lock while it opens, and the server needs it
-    script = """
+READ = """
 import sys, rasterio
 with rasterio.open(sys.argv[1]) as source:
+    source.tags(), source.mask_flag_enums, source.rpcs, source.gcps, source.overviews(1)
+    print(source.driver, file=sys.stderr)
     sys.stdout.buffer.write(source.read(1, window=((100, 400), (30, 500))).tobytes())
 """
-    url = f"/vsicurl/{loopback.url(server.url(f'dir/{name}'))}"
+
+
+def read_elsewhere(location: str) -> tuple[str, bytes]:
+    """The driver and the pixels of a window, read in another process: rasterio holds Python's lock
+    through some of its calls, and the loopback needs it."""
     ran = subprocess.run(
-        [sys.executable, "-c", script, url], capture_output=True, check=True, timeout=60
+        [sys.executable, "-c", READ, location], capture_output=True, check=True, timeout=60
     )
-    got = np.frombuffer(ran.stdout, "uint16").reshape(300, 470)
-    want = np.arange(512 * 512, dtype="uint16").reshape(512, 512)[100:400, 30:500]
-    np.testing.assert_array_equal(got, want)
+    return ran.stderr.decode().strip(), ran.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "driver", "asked"),
+    [
+        ("LC08_L1TP_B2.TIF", "GTiff", {"LC08_L1TP_B2.TIF"}),
+        ("m.vrt", "VRT", {"m.vrt", "LC08_L1TP_B2.TIF"}),
+        ("s.jp2", "JP2OpenJPEG", {"s.jp2"}),
+        ("hdf5.nc", "netCDF", {"hdf5.nc"}),
+        ("classic.nc", "netCDF", {"classic.nc"}),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["/vsicurl/", "/vsicurl?empty_dir=yes&use_head=no&url="])
+def test_gdal_reads_through_the_gate(
+    server: RangeServer,
+    loopback: Loopback,
+    rasters: Path,
+    name: str,
+    driver: str,
+    asked: set[str],
+    prefix: str,
+) -> None:
+    server.objects.update({f"dir/{p.name}": p.read_bytes() for p in rasters.iterdir()})
+    used, got = read_elsewhere(f"{prefix}{loopback.url(server.url(f'dir/{name}'))}")
+    assert used == driver
+    np.testing.assert_array_equal(
+        np.frombuffer(got, "int16").reshape(300, 470), PIXELS[100:400, 30:500]
+    )
+    # as its server saw it: the files, in ranges; no sidecar, no listing, no HEAD
+    assert {path.removeprefix("/dir/") for _, path, _, _ in server.counts.log} == asked
+    assert set(server.counts.statuses) == {206}
     assert server.counts.heads == 0
-    assert {entry[1:] for entry in server.counts.log if entry[3] != 206} == set()
-    asked = [path for _, path, _, _ in server.counts.log]
-    assert set(asked) <= {"/dir/s.tif", "/dir/m.vrt"}  # no sidecar, no listing
+    size = sum((rasters / one).stat().st_size for one in asked)
+    # each byte once, unless GDAL begins with all of a file and breaks off what is under way
+    assert server.counts.bytes <= (size if prefix == "/vsicurl/" else 2 * size)
+    if prefix == "/vsicurl/":
+        assert loopback.probes > 5
+
+
+def test_real_jp2_through_the_gate(server: RangeServer, loopback: Loopback, shared: Path) -> None:
+    (path,) = (shared / SENTINEL).rglob("T29UNU_*_SCL_60m.jp2")
+    server.objects[path.name] = path.read_bytes()
+    url = f"/vsicurl/{loopback.url(server.url(path.name))}"
+    assert read_elsewhere(url) == read_elsewhere(str(path))
+    assert {path for _, path, _, _ in server.counts.log} == {f"/{path.name}"}
+    assert server.counts.bytes < path.stat().st_size  # the window, not the file
+
+
+def test_a_reader_that_leaves_early_costs_little(
+    server: RangeServer, loopback: Loopback, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.objects["large.bin"] = bytes(30 << 20)
+    parts = urlsplit(loopback.url(server.url("large.bin")))
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20)
+    connection.request("GET", parts.path)  # as GDAL begins where HEAD is forbidden
+    answer = connection.getresponse()
+    assert answer.headers["Content-Length"] == str(30 << 20)
+    answer.read(100)
+    connection.sock.close()
+    connection.close()
+    time.sleep(0.5)
+    assert server.counts.bytes < 16 << 20
+    assert not caplog.records
+
+
+def test_a_failure_is_remembered_with_its_cause(server: RangeServer, loopback: Loopback) -> None:
+    href = server.url("no such é?v=1.tif")
+    assert loopback.failure(href) is None
+    assert ask(loopback.url(href))[0] == 404
+    assert isinstance(loopback.failure(href), MissingError)
+
+
+def test_a_gate_that_nobody_closes_ends_quietly(server: RangeServer) -> None:
+    script = """
+import gc, sys, urllib.request
+from mosaic.errors import MissingError
+from mosaic.storage import Gate
+from mosaic.storage.loopback import Loopback
+for _ in range(3):
+    loopback = Loopback(Gate())
+    print(len(urllib.request.urlopen(loopback.url(sys.argv[1])).read()))
+    loopback.close()
+    del loopback
+    gc.collect()
+"""
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script, server.url("a.bin")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert (ran.stdout.split(), ran.stderr) == ([str(4 << 20)] * 3, "")
 
 
 def test_urllib_is_a_reader_too(server: RangeServer, loopback: Loopback, data: bytes) -> None:

@@ -92,7 +92,7 @@ def test_a_gate_travels_to_workers_without_what_it_read(
     other = pickle.loads(pickle.dumps(one))
     assert other.stats() == Stats()
     assert other.get_range(server.url("a.bin"), start=0, length=9) == data[:9]
-    assert other._limits == Limits(3)
+    assert other._settings.limits == Limits(3)
     other.close()
     assert pickle.loads(pickle.dumps(default_gate())) is default_gate()
 

@@ -1,6 +1,7 @@
 """Forks, threads, cancellation and several processes: never more in flight than the cap."""
 
 import asyncio
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -102,6 +103,24 @@ def test_never_above_the_cap_under_threads_and_cancellation(
         assert server.counts.peak <= cap  # as the server saw it
         assert one.stats().origins[0].peak <= cap
         one.close()
+
+
+def test_a_cancelled_attempt_keeps_its_permit_until_its_server_has_heard_of_it(
+    server: RangeServer, gate: MakeGate, data: bytes
+) -> None:
+    one, href = gate(limits=Limits(1, 1)), server.url("a.bin")
+    server.behaviour.latency, server.behaviour.deaf = 0.05, 0.02
+
+    async def ask() -> None:
+        for number in range(5):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.02):
+                    await one.get_range_async(href, start=number * 500_000, length=9)
+            await one.get_range_async(href, start=number * 500_000 + 250_000, length=9)
+
+    asyncio.run(ask())
+    assert server.counts.requests == 10
+    assert server.counts.peak == 1
 
 
 READER = """

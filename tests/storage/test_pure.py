@@ -5,7 +5,7 @@ import math
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mosaic.errors import MosaicError, StorageError, ThrottledError, UsageError
@@ -70,6 +70,10 @@ limits = st.builds(
 
 
 @settings(max_examples=300)
+@example(
+    Limits(1, 1, bytes_per_second=30944863.0),
+    [("wait", Outcome.OK, 1.0), ("start", Outcome.OK, 0.0)],
+)
 @given(limits, steps)
 def test_a_limiter_never_exceeds_its_cap_nor_starves(
     given_limits: Limits, moves: list[tuple[str, Outcome, float]]
@@ -287,6 +291,13 @@ def test_whatever_a_server_says_is_a_promise_or_a_failure(
     assert not short or promise.meta.size == 10 + promise.length
 
 
+@pytest.mark.parametrize("status", [301, 400])
+def test_a_bucket_of_another_region_says_so(status: int) -> None:
+    with pytest.raises(Failure) as caught:
+        promised(status, {"x-amz-bucket-region": "us-west-2"}, Span(0, 1), 0.0)
+    assert "AWS_REGION=us-west-2" in caught.value.advice
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
@@ -404,16 +415,19 @@ def test_an_error_tells_all_and_survives_a_pickle() -> None:
         href="https://u:SECRET@a.b/x?sig=SECRET",
         status=429,
         attempts=3,
-        cause="status 429",
+        cause="5 of 9 bytes came",
         advice="try later",
     )
     want = (
-        "https://a.b/x: can't be read (status 429, 3 attempts, last cause: status 429); try later"
+        "https://a.b/x: can't be read (status 429, 3 attempts, last cause: 5 of 9 bytes came); "
+        "try later"
     )
     for one in (error, error.again(), pickle.loads(pickle.dumps(error))):
         assert type(one) is ThrottledError
         assert str(one) == want
     assert isinstance(error, StorageError)
+    plain = ThrottledError("can't be read", status=429, attempts=3, cause="status 429")
+    assert str(plain) == "can't be read (status 429, 3 attempts)"  # what is the cause is said once
 
 
 def test_a_fresh_state_begins_cautiously() -> None:

@@ -61,9 +61,13 @@ class Behaviour:
     redirect: str = ""
     """Redirect there (``{path}`` is put in), or to the same URL with ``self``."""
     token: Callable[[str], bool] | None = None
-    """Whether a ``sig=`` or bearer token is good; others get 403."""
+    """Whether a ``sig=`` or bearer token is good; others get ``denial``."""
+    denial: int = 403
+    """Status of an answer to a request without a good token."""
     etag: str = "v1"
     """Version of every object."""
+    deaf: float = 0.0
+    """Seconds until it hears that a connection was closed, as a busy server does."""
     drip: float = 0.0
     """Seconds between single bytes of a body."""
     seed: int = 0
@@ -166,8 +170,11 @@ class _Connection(asyncio.Protocol):
         for timer in self.timers:
             timer.cancel()
         self.queue.clear()
-        self._done()
         self.transport = None
+        if self.server.behaviour.deaf:
+            self.server.loop.call_later(self.server.behaviour.deaf, self._done)
+        else:
+            self._done()
 
     def pause_writing(self) -> None:
         self.paused = True
@@ -223,7 +230,7 @@ class _Connection(asyncio.Protocol):
             self._send(told.status, {}, b"", path, headers)
             return
         if told.token is not None and not told.token(_token(target, headers)):
-            self._send(403, {}, b"", path, headers)
+            self._send(told.denial, {}, b"", path, headers)
             return
         if told.redirect:
             to = target if told.redirect == "self" else told.redirect.replace("{path}", path)

@@ -86,7 +86,7 @@ async def _play(loop: VirtualLoop, world: World, chance: random.Random, result: 
         RETRY, {"http": world}, origin_of, random.Random(chance.random()), loop.time, 1 << 20
     )
     cache = CacheSettings(memory=200_000, gap=512, span=16_384, whole=1 << 20)
-    core = Core(cache, fetcher, origin_of, lambda _: None, memory, None, None, loop.time)
+    core = Core(cache, fetcher, origin_of, lambda _: None, memory, None)
     workers = chance.choice([1, 8, 40])
 
     async def one(strict: bool) -> None:
