@@ -104,7 +104,8 @@ def test_planetary_computer(sealed: None, shared: Path, tmp_path: Path) -> None:
     assert report.items == 1033
     assert _encodings(report) == [
         ("B04", 1e-4, -0.1, 33),
-        *((name, 1, 0, 0) for name in ("SCL", "AOT", "WVP", "visual")),
+        # three bands of a picture, named as those it was made from
+        *((name, 1, 0, 0) for name in ("SCL", "AOT", "WVP", "visual", "visual", "visual")),
     ]
     about = [note for note in report.notes if note.startswith("B04")]
     assert [note.split(")", 1)[1][:40] for note in about] == [
