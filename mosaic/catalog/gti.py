@@ -106,6 +106,8 @@ class Tiles:
     """(n, 2) pixel width and height of each file in its own CRS."""
 
 
+HIDES_OVERVIEW = "item IS NOT NULL"
+"""Filter of an index that has its coarse image for a row."""
 _COARSE = '<OpenOptions><OOI key="FILTER">item IS NULL</OOI></OpenOptions>'
 """What makes an overview read the coarse image: the same index, but of that row alone.
 
@@ -122,7 +124,7 @@ def index_xml(index: Index, dataset: str = "", where: str = "") -> str:
     """
     coarse = None if dataset else index.linked
     if coarse:
-        where = "item IS NOT NULL"
+        where = HIDES_OVERVIEW
     height, width = index.grid.shape
     declared = index.bands[0].nodata
     same = all(band.same_nodata(index.bands[0]) for band in index.bands)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from mosaic.catalog.gti import LAYER
+from mosaic.catalog.gti import HIDES_OVERVIEW, LAYER
 from mosaic.errors import CatalogError
 from mosaic.outline import Geometries
 
@@ -128,7 +128,13 @@ def read_index(path: Path) -> tuple[Declared, Rows]:
         raise CatalogError("isn't there: build the mosaic again")
     try:
         with _opened(path) as database:
-            return declared(_xml(database)), _rows(database)
+            found = declared(_xml(database))
+            # a row without an item that the index itself doesn't show is its coarse overview
+            hidden = f"SELECT location FROM {LAYER} WHERE item IS NULL"
+            shown = found.where == HIDES_OVERVIEW
+            coarse = [str(row[0]) for row in database.execute(hidden)] if shown else []
+            rows = _rows(database, found.where if shown else "1")
+            return replace(found, overviews=(*found.overviews, *coarse)), rows
     except CatalogError as error:
         raise CatalogError(f"{error}: build the mosaic again") from error
     except (sqlite3.Error, shapely.errors.GEOSException, ValueError, TypeError) as error:
@@ -152,14 +158,15 @@ def _xml(database: sqlite3.Connection) -> str:
     return text[start:end].partition("</Metadata>")[0]
 
 
-def _rows(database: sqlite3.Connection) -> Rows:
+def _rows(database: sqlite3.Connection, where: str) -> Rows:
     names = [row[1] for row in database.execute(f"PRAGMA table_info({LAYER})")]
     lacking = {"location", "item", "geom"} - set(names)
     if lacking:
         raise CatalogError(f"lacks the columns {', '.join(sorted(lacking))} in {LAYER}")
     wanted = ("geom", "location", "item", *(name for name in ("datetime", "z") if name in names))
     order = "fid" if "fid" in names else "rowid"
-    found = database.execute(f"SELECT {', '.join(wanted)} FROM {LAYER} ORDER BY {order}").fetchall()
+    query = f"SELECT {', '.join(wanted)} FROM {LAYER} WHERE {where} ORDER BY {order}"
+    found = database.execute(query).fetchall()
     columns = dict(zip(wanted, zip(*found, strict=True), strict=True)) if found else {}
     wkb = np.array([_wkb(blob) for blob in columns.get("geom", ())] or [None], object)[: len(found)]
     z = [-1 if value is None else int(value) for value in columns.get("z", [0] * len(found))]
@@ -172,7 +179,7 @@ def _rows(database: sqlite3.Connection) -> Rows:
         item=[str(value or "") for value in columns.get("item", ())],
         datetime=[str(value or "") for value in columns.get("datetime", [""] * len(found))],
         z=np.array(z, np.int64),
-        found_by_place=_found_by_place(database),
+        found_by_place=_found_by_place(database, where),
     )
 
 
@@ -206,12 +213,13 @@ def _crs(database: sqlite3.Connection) -> str:
     return str(text or "")
 
 
-def _found_by_place(database: sqlite3.Connection) -> int | None:
+def _found_by_place(database: sqlite3.Connection, where: str) -> int | None:
     """Rows of the spatial index, or None without one."""
     name = f"rtree_{LAYER}_geom"
     if not database.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone():
         return None
-    return int(database.execute(f"SELECT count(*) FROM {name}").fetchone()[0])
+    query = f"SELECT count(*) FROM {name} LEFT JOIN {LAYER} AS t ON {name}.id = t.rowid"
+    return int(database.execute(f"{query} WHERE {where}").fetchone()[0])
 
 
 def counted(path: Path, where: str) -> int:
