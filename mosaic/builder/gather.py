@@ -17,8 +17,9 @@ from mosaic.builder.scan import asset as asset_of
 from mosaic.builder.scan import band_fields, footprint
 from mosaic.builder.trust import disagreements
 from mosaic.catalog.facts import asset_for, bands_of, data_assets, sources
-from mosaic.catalog.headers import Header, read_headers
+from mosaic.catalog.headers import Header
 from mosaic.catalog.href import location, resolve
+from mosaic.catalog.reading import read_headers
 from mosaic.catalog.sentinel2 import encoded
 from mosaic.catalog.source import Band, Source, Told, holds
 from mosaic.catalog.stac import TIMES, crs_fields, upgrade

@@ -19,7 +19,8 @@ import numpy as np
 import shapely
 from shapely.geometry import mapping
 
-from mosaic.catalog.headers import Header, read_headers
+from mosaic.catalog.headers import Header
+from mosaic.catalog.reading import read_headers
 from mosaic.catalog.source import Band
 from mosaic.catalog.stac import EO, PROJECTION, RASTER, VERSION, crs_fields
 from mosaic.errors import HeaderError, Problem

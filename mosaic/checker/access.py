@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from mosaic.builder.trust import disagreements
 from mosaic.catalog.facts import asset_for, sources
-from mosaic.catalog.headers import Header, read_headers
+from mosaic.catalog.headers import Header
 from mosaic.catalog.href import is_remote
+from mosaic.catalog.reading import read_headers
 from mosaic.catalog.source import GDAL_TYPES, Source
 from mosaic.checker.extent import same_crs
 from mosaic.checker.findings import HEADERS, Finding, finding

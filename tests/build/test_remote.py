@@ -17,7 +17,8 @@ import rasterio.shutil
 from rasterio.transform import from_origin
 
 import mosaic
-from mosaic.catalog.headers import Header, read_header, read_headers
+from mosaic.catalog.headers import Header, read_header
+from mosaic.catalog.reading import read_headers
 from mosaic.catalog.remote import read_governed
 from mosaic.errors import HeaderError, InputError
 from mosaic.settings import CacheSettings, Limits, Retry
