@@ -280,7 +280,7 @@ def relocate(folder: str, base: str | None, as_json: bool) -> None:
         if as_json:
             _print_json(changed)
         else:
-            click.echo(f"{len(changed)} files rewritten", err=True)
+            click.echo(f"{len(changed)} file{'s' * (len(changed) != 1)} rewritten", err=True)
 
 
 @contextmanager
