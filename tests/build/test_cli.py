@@ -451,5 +451,5 @@ def test_relocate(small: Path, tmp_path: Path, cli: Cli) -> None:
     dataset = ET.parse(gti).findtext("IndexDataset") or ""
     assert dataset.startswith("/vsicurl?")
     assert dataset.endswith("url=https%3A//host.org/m/B04.gti.gpkg")
-    assert cli("relocate", moved).stderr == "1 files rewritten\n"
+    assert cli("relocate", moved).stderr == "1 file rewritten\n"
     assert snapshot(moved) == after

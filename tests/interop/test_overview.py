@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ SLICE = "B04_2025-06-06.gti"
 @pytest.fixture(scope="module")
 def home(folder: Path) -> Path:
     """A mosaic whose scenes were moved away when it was built."""
-    place = folder / "overview"
+    place = Path(tempfile.mkdtemp(dir=folder, prefix="overview"))
     items = write_case(place / "scenes", SCENES)
     options = {"dst_crs": "EPSG:3035", "resampling": "bilinear", "stacks": [STACK]}
     mosaic.build(items, place / "mosaic", overview=60 * FACTOR, slices="day", **options)
