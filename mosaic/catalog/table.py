@@ -6,6 +6,7 @@ Items are rows, never objects, so that millions fit; equal grids and equal bands
 from __future__ import annotations
 
 import math
+import re
 from array import array
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -134,12 +135,18 @@ class Table:
         )
 
 
+_USUAL = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z")
+"""How most times are written, so that little has to be done."""
+
+
 def utc(value: Any) -> str:
     """An RFC 3339 time in UTC with milliseconds, so that texts sort as times; empty if none."""
     if not isinstance(value, str) or not value:
         return ""
     try:
         when = datetime.fromisoformat(value.replace("z", "Z"))
+        if _USUAL.fullmatch(value):
+            return value if len(value) == 24 else f"{value[:19]}.000Z"
         if when.tzinfo is None:
             when = when.replace(tzinfo=UTC)
         when = when.astimezone(UTC)
