@@ -15,12 +15,12 @@ import orjson
 
 from mosaic.catalog.href import is_remote
 from mosaic.catalog.layout import CATALOG, COLLECTION, ITEMS, index_name
-from mosaic.checker import access, files, footprint
+from mosaic.checker import access, bands, files, footprint
 from mosaic.checker import index as index_rules
 from mosaic.checker import rows as row_rules
 from mosaic.checker.findings import CheckReport, Finding, finding
 from mosaic.checker.index import AGAIN, Mark
-from mosaic.checker.items import Items, Places, collections, read_items
+from mosaic.checker.items import Items, Places, collections, read_items, spread
 from mosaic.checker.opening import folder_of, read_document, read_mark
 from mosaic.checker.read import Declared, Rows, read_index
 from mosaic.checker.schemas import Schemas, fetcher
@@ -36,6 +36,8 @@ Progress = Callable[[str, int], None]
 
 SAMPLE = 50
 """Items, remote files and headers looked at unless all are."""
+_AT_ONCE = 4096
+"""Items that are kept whole."""
 
 
 @dataclass(slots=True)
@@ -58,6 +60,8 @@ class _Mosaic:
     """The same by file name."""
     replaced: dict[str, set[int]] = field(default_factory=dict)
     """By asset, items for whose file a VRT stands in."""
+    known: dict[int, Json] = field(default_factory=dict)
+    """Items that were read whole, by row."""
 
 
 def check(
@@ -82,7 +86,7 @@ def check(
     progress("items.parquet", 0)
     findings.append(_items(here))
     findings += stac_findings(path, document, here.items, count, _schemas(schemas, offline))
-    findings += _indexes(here, progress)
+    findings += _indexes(here, count, progress)
     findings += _slices_and_stacks(here)
     if here.items is not None:
         progress("files", 0)
@@ -155,7 +159,7 @@ def _items(here: _Mosaic) -> Finding:
     return finding(ITEMS, f"{len(items):,} items", len(items), problems)
 
 
-def _indexes(here: _Mosaic, progress: Progress) -> list[Finding]:
+def _indexes(here: _Mosaic, count: int | None, progress: Progress) -> list[Finding]:
     findings: list[Finding] = []
     order: dict[int, int] = {}
     memo: dict[tuple[Any, ...], tuple[float, float, bool]] = {}
@@ -173,9 +177,10 @@ def _indexes(here: _Mosaic, progress: Progress) -> list[Finding]:
         here.indexes[asset] = here.files[name] = found
         problems = index_rules.declaration_problems(name, found, rows, here.mark)
         problems += files.overview_problems(here.folder, name, found, here.mark)
+        problems += bands.collection_problems(name, asset, found, here.document)
         problems += index_rules.location_problems(name, asset, rows)
         if here.items is not None and asset in here.places:
-            problems += _rows(here, here.items, name, asset, rows, order, memo)
+            problems += _rows(here, here.items, name, asset, rows, count, order, memo)
         findings.append(finding(name, f"{len(rows):,} tiles", len(rows), problems))
     return findings
 
@@ -191,6 +196,7 @@ def _rows(
     name: str,
     asset: str,
     rows: Rows,
+    count: int | None,
     order: dict[int, int],
     memo: dict[tuple[Any, ...], tuple[float, float, bool]],
 ) -> list[Problem]:
@@ -207,6 +213,7 @@ def _rows(
     for row in bad:
         place[row] = -1  # said; nothing else can be told of it
     problems += _vrts(here, name, asset, rows, place, places, good)
+    problems += _bands(here, items, name, asset, place, places, good, count)
     problems += row_rules.place_problems(name, asset, rows, place, places, good, here.folder)
     problems += footprint.footprint_problems(
         name, asset, rows, place, places, good, here.mark, memo
@@ -263,6 +270,39 @@ def _vrts(
             ),
         )
     ]
+
+
+def _bands(
+    here: _Mosaic,
+    items: Items,
+    name: str,
+    asset: str,
+    place: npt.NDArray[np.int64],
+    places: Places,
+    good: dict[int, Small],
+    count: int | None,
+) -> list[Problem]:
+    """Items whose bands aren't what the index declares: of a sample, and of each kind of VRT."""
+    known = np.flatnonzero(place >= 0)
+    (chosen,) = spread([known], count)
+    kinds = {one.changes: row for row, one in good.items() if place[row] >= 0}
+    chosen = np.union1d(chosen, np.array(list(kinds.values()), np.int64))
+    problems = []
+    for start in range(0, len(chosen), _AT_ONCE):
+        part = chosen[start : start + _AT_ONCE]
+        wanted = np.unique(places.item[place[part]])
+        new = wanted[[int(item) not in here.known for item in wanted]]
+        if len(here.known) + len(new) > _AT_ONCE:  # all items don't fit in memory
+            here.known.clear()
+            new = wanted
+        here.known |= zip(new.tolist(), items.some(new), strict=True)
+        shown = [
+            (here.known[int(places.item[place[row]])], places.href[place[row]], good.get(row))
+            for row in part.tolist()
+        ]
+        folder = str(here.folder)
+        problems += bands.band_problems(name, asset, here.indexes[asset], shown, folder)
+    return problems
 
 
 def _slices_and_stacks(here: _Mosaic) -> list[Finding]:
