@@ -41,6 +41,19 @@ class Places:
     transform: Floats
     """(m, 6) affine a, b, c, d, e, f."""
 
+    def without(self, items: list[int]) -> Places:
+        """The places without those of items at these rows."""
+        if not items:
+            return self
+        kept = np.flatnonzero(~np.isin(self.item, items))
+        return Places(
+            self.item[kept],
+            [self.href[row] for row in kept],
+            [self.crs[row] for row in kept],
+            self.shape[kept],
+            self.transform[kept],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Items:

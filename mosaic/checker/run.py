@@ -152,11 +152,19 @@ def _items(here: _Mosaic) -> Finding:
         problems.append(Problem("items", f"{what}, not of {here.document.get('id')}", AGAIN))
     for asset in here.document["mosaic:assets"]:
         try:
-            here.places[asset] = items.places(asset)
+            here.places[asset] = items.places(asset).without(_left_out(here, items, asset))
         except Exception as error:  # stac-geoparquet raises whatever odd columns provoke
             what = f"{ITEMS}: the asset {asset} can't be taken from it ({error})"
             problems.append(Problem("items", what[:240], AGAIN, asset=asset))
     return finding(ITEMS, f"{len(items):,} items", len(items), problems)
+
+
+def _left_out(here: _Mosaic, items: Items, asset: str) -> list[int]:
+    """Rows of items whose asset the build left out, as the collection says."""
+    told = here.document.get("mosaic:left_out")
+    ids = told.get(asset) if isinstance(told, dict) else None
+    names = {one for one in ids if isinstance(one, str)} if isinstance(ids, list) else set()
+    return [row for row, one in enumerate(items.id) if one in names] if names else []
 
 
 def _indexes(here: _Mosaic, count: int | None, progress: Progress) -> list[Finding]:

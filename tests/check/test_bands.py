@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 import pytest
+import rasterio
 
 import mosaic
 from tests.check.conftest import Json, edit_xml, errors, only, opened, rewritten, sub
@@ -30,6 +31,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         item = item_of(scene, folder / "scenes")
         scale, offset = NEW if number % 2 else OLD
         for key, asset in item["assets"].items():
+            asset.pop("raster:bands")
             band = {"data_type": "uint16", "nodata": 0, "name": key}
             asset["bands"] = [{**band, "raster:scale": scale, "raster:offset": offset}]
         asset = item["assets"].pop("B04")
@@ -145,3 +147,28 @@ def test_items_that_changed_their_mind(broken: Path, empty: Path) -> None:
 def test_raw_numbers_are_sound(mixed: Path, tmp_path: Path, empty: Path) -> None:
     mosaic.build(mixed / "items.parquet", tmp_path / "m", raw=True)
     assert errors(mosaic.check(tmp_path / "m", schemas=empty, offline=True, all=True)) == []
+
+
+def test_an_asset_that_was_left_out_is_no_fault(mixed: Path, tmp_path: Path, empty: Path) -> None:
+    """``--skip-bad`` keeps an item without its odd asset; the mosaic says so, or it isn't sound."""
+    given = orjson.loads((mixed.parent / "scenes/mixed.json").read_bytes())
+    given[3]["assets"]["green"]["bands"][0]["data_type"] = "float32"
+    given[3]["assets"]["green"]["href"] = "./odd.tif"
+    with rasterio.open(mixed.parent / "scenes" / given[3]["id"] / "B03.tif") as scene:
+        profile = {**scene.profile, "dtype": "float32"}
+        with rasterio.open(mixed.parent / "scenes/odd.tif", "w", **profile) as odd:
+            odd.write(scene.read().astype("float32"))
+    items = mixed.parent / "scenes/odd.json"
+    items.write_bytes(orjson.dumps(given))
+    report = mosaic.build(items, tmp_path / "m", skip_bad=True)
+    (left,) = report.left_out
+    path = tmp_path / "m/collection.json"
+    document = orjson.loads(path.read_bytes())
+    assert document["mosaic:left_out"] == {"green": [left.item]}
+    assert errors(mosaic.check(tmp_path / "m", schemas=empty, offline=True, all=True)) == []
+    del document["mosaic:left_out"]
+    path.write_bytes(orjson.dumps(document))
+    report = mosaic.check(tmp_path / "m", schemas=empty, offline=True)
+    found = {one.check: one for one in errors(report)}
+    (problem,) = found["green.gti.gpkg"].problems
+    assert (problem.item, problem.asset) == (left.item, "green")
