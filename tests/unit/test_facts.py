@@ -157,6 +157,13 @@ def test_nonsense_is_refused(fields: Json) -> None:
             },
             (Band("uint8"), Band("uint8")),
         ),
+        (  # Planet's mosaics name four, and have an alpha band
+            {
+                "raster:bands": [{"data_type": "uint8"}] * 3,
+                "eo:bands": [{"name": "r", "common_name": "red"}, {"name": "n"}],
+            },
+            (Band("uint8", "r", color="Red"), Band("uint8", "n"), Band("uint8")),
+        ),
     ],
 )
 def test_bands(asset: Json, bands: Any) -> None:
@@ -226,3 +233,10 @@ def test_upgrade_leaves_its_input_alone() -> None:
     assert once["assets"]["B04"]["bands"] == [{"data_type": "uint8"}]
     assert upgrade(once) == once
     assert [uri.split("/")[3:5] for uri in once["stac_extensions"]] == [["projection", "v2.0.0"]]
+
+
+@pytest.mark.parametrize("version", ["0.9.0", "1.0.0", "1.1.0"])
+def test_an_asset_without_href_doesnt_spoil_the_others(version: str) -> None:
+    given_ = item({}, datetime="2020-01-01T00:00:00Z") | {"stac_version": version}
+    given_["assets"] |= {"index": {"type": "text/html"}, "none": {"href": None}}
+    assert list(upgrade(given_)["assets"]) == ["B04"]
