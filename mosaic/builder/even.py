@@ -19,6 +19,8 @@ _PLAIN = frozenset(("id", "type", "stac_version", "stac_extensions", "bbox", "ge
 """Fields that are checked before, or whose form is the same in all items."""
 
 
+_DEEPEST = 32
+"""Levels of nesting that stay columns: Arrow takes 64."""
 _SPECIAL = ("nan", "inf", "-inf")
 """What STAC writes for numbers that JSON hasn't."""
 
@@ -28,10 +30,10 @@ def even(
 ) -> tuple[list[str], frozenset[tuple[str, ...]]]:
     """Rewrites items (NDJSON): fields that are no column become text, empty objects go.
 
-    Numbers beside text become text, other mixtures JSON texts; boxes lose their heights where
-    some have none. ``lines``: called for each of two passes. Returns the names of the fields
-    that were rewritten, and the paths of nodata values that are numbers for all that: "nan",
-    "inf" and "-inf" are the only texts among them.
+    Numbers beside text become text, other mixtures and what is nested too deeply JSON texts;
+    boxes lose their heights where some have none. ``lines``: called for each of two passes.
+    Returns the names of the fields that were rewritten, and the paths of nodata values that are
+    numbers for all that: "nan", "inf" and "-inf" are the only texts among them.
     """
     kinds: Kinds = {}
     sizes: set[int] = set()
@@ -57,6 +59,9 @@ def even(
 
 
 def _note(value: Any, path: tuple[str, ...], kinds: Kinds) -> None:
+    if len(path) == _DEEPEST and isinstance(value, dict | list):
+        kinds[path] = {"deep", _kind(value)}
+        return
     if isinstance(value, dict):
         for key, inner in value.items():
             if path or key not in _PLAIN:

@@ -70,12 +70,12 @@ def upgrade(item: Json) -> Json:
         ),
         "properties": properties,
         "assets": assets,
-        "links": _dicts(item.get("links")),
+        "links": [link for link in _dicts(item.get("links")) if _has_href(link)],
     }
 
 
 def _has_href(asset: Any) -> bool:
-    """Whether an asset can be found at all."""
+    """Whether an asset, or a link, leads anywhere."""
     href = asset.get("href") if isinstance(asset, dict) else None
     return isinstance(href, str) and bool(href.strip())
 

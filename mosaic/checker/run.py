@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from mosaic.catalog.facts import asset_for, data_assets
 from mosaic.catalog.href import is_remote
 from mosaic.catalog.layout import CATALOG, COLLECTION, ITEMS, index_name
 from mosaic.checker import access, bands, files, footprint
@@ -153,7 +154,7 @@ def _items(here: _Mosaic) -> Finding:
     for asset in here.document["mosaic:assets"]:
         try:
             here.places[asset] = items.places(asset).without(_left_out(here, items, asset))
-        except Exception as error:  # stac-geoparquet raises whatever odd columns provoke
+        except Exception as error:  # odd columns provoke whatever they like
             what = f"{ITEMS}: the asset {asset} can't be taken from it ({error})"
             problems.append(Problem("items", what[:240], AGAIN, asset=asset))
     return finding(ITEMS, f"{len(items):,} items", len(items), problems)
@@ -216,6 +217,13 @@ def _rows(
     ]
     whole = row_rules.joined(name, asset, rows, items.id, places, _seen(places, here.mark))
     problems += whole.problems
+    # an asset of that name needn't be an image in every collection
+    lost = [
+        row
+        for row, item in zip(whole.lost, items.some(places.item[whole.lost]), strict=True)
+        if asset_for(item, asset) in data_assets(item)
+    ]
+    problems += row_rules.lost_problems(name, asset, items.id, places, lost)
     place = whole.place
     here.replaced[asset] = {int(places.item[place[row]]) for row in good if place[row] >= 0}
     for row in bad:

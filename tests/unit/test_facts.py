@@ -92,7 +92,6 @@ def test_the_asset_speaks_before_the_item() -> None:
         ),
         ({"proj:shape": [5, 6], "proj:bbox": [1, 1, 1, 1]}, {}, (5, 6), None),
         ({"proj:transform": TRANSFORM}, {}, None, TRANSFORM),
-        ({"proj:shape": "wide"}, {}, None, None),
     ],
 )  # fmt: skip
 def test_grid(asset: Json, common: Json, shape: Any, transform: Any) -> None:
@@ -110,6 +109,11 @@ def test_grid(asset: Json, common: Json, shape: Any, transform: Any) -> None:
         {"proj:transform": [float("nan")] * 6},
         {"proj:transform": "none"},
         {"proj:transform": [1, 2]},
+        {"proj:transform": [1, 0, "0", 0, -1, 0]},
+        {"proj:transform": [1, 0, 0, 0, -1, 0, 0, 0, None]},
+        {"proj:shape": "wide"},
+        {"proj:shape": [5]},
+        {"proj:shape": [5, "5"]},
         {"proj:shape": [0, 5]},
         {"proj:shape": [5, -5]},
         {"proj:epsg": 999999},
