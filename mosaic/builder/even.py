@@ -19,12 +19,21 @@ _PLAIN = frozenset(("id", "type", "stac_version", "stac_extensions", "bbox", "ge
 """Fields that are checked before, or whose form is the same in all items."""
 
 
-def even(lines: Callable[[], Iterable[bytes]], into: Path) -> list[str]:
+_DEEPEST = 32
+"""Levels of nesting that stay columns: Arrow takes 64."""
+_SPECIAL = ("nan", "inf", "-inf")
+"""What STAC writes for numbers that JSON hasn't."""
+
+
+def even(
+    lines: Callable[[], Iterable[bytes]], into: Path
+) -> tuple[list[str], frozenset[tuple[str, ...]]]:
     """Rewrites items (NDJSON): fields that are no column become text, empty objects go.
 
-    Numbers beside text become text, other mixtures JSON texts; boxes lose their heights where
-    some have none. ``lines``: called for each of two passes. Returns the names of the fields
-    that were rewritten.
+    Numbers beside text become text, other mixtures and what is nested too deeply JSON texts;
+    boxes lose their heights where some have none. ``lines``: called for each of two passes.
+    Returns the names of the fields that were rewritten, and the paths of nodata values that are
+    numbers for all that: "nan", "inf" and "-inf" are the only texts among them.
     """
     kinds: Kinds = {}
     sizes: set[int] = set()
@@ -32,7 +41,12 @@ def even(lines: Callable[[], Iterable[bytes]], into: Path) -> list[str]:
         document = orjson.loads(line)
         _note(document, (), kinds)
         sizes.add(len(document.get("bbox") or ()))
-    mixed = {path for path, found in kinds.items() if len(found) > 1}
+    mixed = {
+        path for path, found in kinds.items() if len(found) > 1 and found != {"str", "no number"}
+    }
+    numbers = frozenset(
+        path for path in mixed if path[-1] == "nodata" and kinds[path] == {"number", "no number"}
+    )
     flat = {4, 6} <= sizes
     with into.open("wb") as out:
         for line in lines():
@@ -40,10 +54,14 @@ def even(lines: Callable[[], Iterable[bytes]], into: Path) -> list[str]:
             if flat and len(document.get("bbox") or ()) == 6:
                 document["bbox"] = [*document["bbox"][:2], *document["bbox"][3:5]]
             out.write(orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE))
-    return sorted({".".join(part for part in path if part != "[]") for path in mixed})
+    names = {".".join(part for part in path if part != "[]") for path in mixed - numbers}
+    return sorted(names), numbers
 
 
 def _note(value: Any, path: tuple[str, ...], kinds: Kinds) -> None:
+    if len(path) == _DEEPEST and isinstance(value, dict | list):
+        kinds[path] = {"deep", _kind(value)}
+        return
     if isinstance(value, dict):
         for key, inner in value.items():
             if path or key not in _PLAIN:
@@ -52,7 +70,8 @@ def _note(value: Any, path: tuple[str, ...], kinds: Kinds) -> None:
         for inner in value:
             _note(inner, (*path, "[]"), kinds)
     if path and value is not None:
-        kinds.setdefault(path, set()).add(_kind(value))
+        special = path[-1] == "nodata" and value in _SPECIAL
+        kinds.setdefault(path, set()).add("no number" if special else _kind(value))
 
 
 def _kind(value: Any) -> str:

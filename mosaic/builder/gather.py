@@ -11,10 +11,14 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
+import orjson
+import shapely
+
 from mosaic.builder.inputs import Given, Parent
 from mosaic.builder.options import Options
 from mosaic.builder.scan import asset as asset_of
 from mosaic.builder.scan import band_fields, footprint
+from mosaic.builder.spool import GEOMETRY
 from mosaic.builder.trust import disagreements
 from mosaic.catalog.facts import asset_for, bands_of, data_assets, sources
 from mosaic.catalog.headers import Header
@@ -135,10 +139,15 @@ def _prepared(
             known.add(name)
             yield _chosen(item, one.base, options, result)
         except UsageError as error:
-            result.bad.append(Problem("item", str(error), "mend the item", name))
+            result.bad.append(Problem("item", _brief(str(error)), "mend the item", name))
         except Exception as error:  # an item can be broken in any way; it must not end the build
             what = f"is no valid STAC item ({type(error).__name__}: {error})"
-            result.bad.append(Problem("item", what[:300], "mend the item", name))
+            result.bad.append(Problem("item", _brief(what), "mend the item", name))
+
+
+def _brief(text: str) -> str:
+    """A message that may quote any value, short enough to be read."""
+    return text if len(text) <= 300 else f"{text[:299]}…"
 
 
 def _name(item: Any) -> str:
@@ -156,7 +165,7 @@ def _sound(item: Json) -> Json:
 
     Raises :class:`~mosaic.errors.UsageError` for a field that can't be meant.
     """
-    if not isinstance(item["id"], str) or not isinstance(item.get("collection") or "", str):
+    if not isinstance(item["id"], str) or not isinstance(item.get("collection"), str | None):
         raise UsageError("its id or collection is no text")
     box = item.get("bbox")
     if box is not None and not (
@@ -165,10 +174,11 @@ def _sound(item: Json) -> Json:
         and all(isinstance(value, int | float) and math.isfinite(value) for value in box)
     ):
         raise UsageError(f"its bbox {box!r:.80} isn't four or six finite numbers")
-    geometry = item.get("geometry")
-    if geometry and (geometry["type"] not in _SHAPES or not _has_points(geometry)):
-        raise UsageError(f"its geometry {geometry!r:.80} is no GeoJSON")
     properties: Json = item["properties"]
+    _geometry_is_sound(item.get("geometry"), "geometry")
+    for fields in (properties, *item["assets"].values()):
+        if fields.get(GEOMETRY):
+            _geometry_is_sound(fields[GEOMETRY], GEOMETRY)
     for field_ in TIMES:
         value = properties.get(field_)
         if value is None or (isinstance(value, str) and _RFC3339.fullmatch(value) and utc(value)):
@@ -176,17 +186,27 @@ def _sound(item: Json) -> Json:
         if not utc(value):
             raise UsageError(f"its {field_} {value!r:.80} is no time")
         properties[field_] = utc(value)  # the item was copied when it was upgraded
+    if "\0" in item["id"]:
+        raise UsageError("its id holds a zero byte")
     for key, asset in item["assets"].items():
+        if "\0" in asset["href"]:
+            raise UsageError(f"the href of its asset {key} holds a zero byte")
         if not isinstance(asset.get("roles") or [], list):
             raise UsageError(f"the roles of its asset {key} are no list")
     return item
 
 
-def _has_points(geometry: Json) -> bool:
-    inner = geometry.get("coordinates")
-    while isinstance(inner, list | tuple) and inner:
-        inner = inner[0]
-    return isinstance(inner, int | float) or "geometries" in geometry
+def _geometry_is_sound(geometry: Any, name: str) -> None:
+    """Raises UsageError for what GEOS can't read as GeoJSON, or what has no points."""
+    if not geometry:
+        return
+    try:
+        found = shapely.from_geojson(orjson.dumps(geometry))
+        if geometry["type"] in _SHAPES and not found.is_empty:
+            return
+    except (shapely.errors.GEOSException, TypeError, KeyError):
+        pass
+    raise UsageError(f"its {name} {geometry!r:.80} is no GeoJSON")
 
 
 def _chosen(item: Json, base: str, options: Options, result: Gathered) -> _Pending | None:
@@ -207,6 +227,11 @@ def _chosen(item: Json, base: str, options: Options, result: Gathered) -> _Pendi
         result.bad.append(Problem("no-asset", what, advice, name))
         return None
     found_sources = list(sources(item, keys, base))
+    for key in item["assets"].keys() - keys.values():
+        for field_ in ("proj:shape", "proj:transform"):
+            value = item["assets"][key].get(field_)
+            if value is not None and not _alike(value, []):
+                raise UsageError(f"{field_} {value!r:.80} of its asset {key} is no list of numbers")
     for source in found_sources:
         if not source.href.startswith(("/", "https://", "s3://")):
             location(source.href)  # a scheme that GDAL can't read
@@ -293,7 +318,9 @@ def _complete(asset: Json, source: Source, said: tuple[Band, ...] | None) -> Jso
         "proj:shape": list(source.shape or ()),
         "proj:transform": list(source.transform or ()),
     }
-    asset = asset | {field: value for field, value in grid.items() if asset.get(field) is None}
+    asset = asset | {
+        field: value for field, value in grid.items() if not _alike(asset.get(field), value)
+    }
     found = source.bands or ()
     if said != found:
         bands = asset.get("bands") or []
@@ -302,6 +329,14 @@ def _complete(asset: Json, source: Source, said: tuple[Band, ...] | None) -> Jso
             {**band_fields(band), **told} for band, told in zip(found, own, strict=True)
         ]
     return asset
+
+
+def _alike(told: Any, value: Any) -> bool:
+    """Whether a field has the form that it should: one text among the numbers of a million items
+    would make texts of all in ``items.parquet``."""
+    if not isinstance(value, list):
+        return isinstance(told, type(value))
+    return isinstance(told, list) and all(type(one) in (int, float) for one in told)
 
 
 def _placed(item: Json, source: Source) -> Json:

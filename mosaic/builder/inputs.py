@@ -235,6 +235,7 @@ def _document(
             "not-stac",
             f"{origin} holds no STAC item, ItemCollection, Catalog or Collection",
             "give STAC items or raster files",
+            str(document.get("id") or "")[:200] if isinstance(document, dict) else "",
         )
 
 
@@ -243,7 +244,10 @@ def _has_features(document: Any) -> bool:
 
 
 def _has_links(document: Any) -> bool:
-    return isinstance(document, dict) and "stac_version" in document and "links" in document
+    """Whether a document without a type is a catalog, as before STAC 1.0; items have always one."""
+    if not isinstance(document, dict) or not {"stac_version", "links"} <= document.keys():
+        return False
+    return "extent" in document or not {"assets", "geometry", "properties"} & document.keys()
 
 
 def _links(document: Json, base: str, seen: _Seen) -> Iterator[Found]:

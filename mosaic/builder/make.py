@@ -113,6 +113,9 @@ def make(
             stacks,
             slice_files,
         )
+        left_out = _left_out(gathered.bad, table, indexes)
+        if left_out:
+            document["mosaic:left_out"] = left_out
         origins = Counter(table.traits[row]["collection"] for row in table.trait.tolist())
         if len(origins) > 1:
             counted = ", ".join(f"{name or 'none'} ({n})" for name, n in origins.most_common())
@@ -217,6 +220,16 @@ def _encoded(table: Table, asset: str, common: Common) -> Iterator[Encoded]:
         rows = [row for row, how in common.recodings.items() if how[position].changes]
         changed = int(np.isin(used, rows).sum())
         yield Encoded(index_name(asset), position + 1, band.scale, band.offset, changed)
+
+
+def _left_out(bad: list[Problem], table: Table, indexes: dict[str, Index]) -> dict[str, list[str]]:
+    """By asset, items that are in the mosaic without it, though they have it."""
+    kept = set(table.id)
+    found: dict[str, set[str]] = {}
+    for one in bad:
+        if one.item in kept and one.asset in indexes:
+            found.setdefault(one.asset, set()).add(one.item)
+    return {asset: sorted(ids) for asset, ids in found.items()}
 
 
 def _names_differ(assets: list[str]) -> None:

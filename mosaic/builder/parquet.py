@@ -45,8 +45,8 @@ def write_items(path: Path, lines: Lines, collection: Json) -> list[str]:
         pass
     evened = path.with_name(".even.ndjson")
     try:
-        mixed = even(lines, evened)
-        notes = _write(path, lambda: _read(evened), collection)
+        mixed, numbers = even(lines, evened)
+        notes = _write(path, lambda: _read(evened), collection, numbers)
     except (pa.ArrowException, ValueError) as error:
         reason = str(error).partition("\n")[0][:200]
         raise CatalogError(f"{path.name}: the items make no table ({reason})") from error
@@ -62,15 +62,20 @@ def _read(path: Path) -> Iterator[bytes]:
         yield from stream
 
 
-def _write(path: Path, lines: Lines, collection: Json) -> list[str]:
-    """One pass where the first chunk has every field; else one more, to learn them all."""
+def _write(
+    path: Path, lines: Lines, collection: Json, numbers: frozenset[tuple[str, ...]] = frozenset()
+) -> list[str]:
+    """One pass where the first chunk has every field; else one more, to learn them all.
+
+    ``numbers``: fields that are written as text and are numbers.
+    """
     schema = _seen(next(_chunks(lines())), None)
     try:
-        _to_parquet(path, lines, schema, collection, strict=True)
+        _to_parquet(path, lines, schema, collection, numbers, strict=True)
     except pa.ArrowInvalid:  # a later chunk has more fields, or wider numbers
         for chunk in _chunks(lines()):
             schema = _seen(chunk, schema)
-        _to_parquet(path, lines, schema, collection, strict=False)
+        _to_parquet(path, lines, schema, collection, numbers, strict=False)
     taken = sorted(_names(schema.field("properties").type) & set(schema.names))
     names = ", ".join(taken)
     return [f"{path.name}: properties named as an item's own {names} left out"] if taken else []
@@ -145,13 +150,19 @@ def _filled(kind: pa.DataType) -> pa.DataType | None:
 
 
 def _to_parquet(
-    path: Path, lines: Lines, schema: pa.Schema, collection: Json, *, strict: bool
+    path: Path,
+    lines: Lines,
+    schema: pa.Schema,
+    collection: Json,
+    numbers: frozenset[tuple[str, ...]],
+    *,
+    strict: bool,
 ) -> None:
     """Writes the items; ``strict``: raises ArrowInvalid for a field that the schema lacks."""
     fields = [(field, _filled(field.type)) for field in schema]
     schema = pa.schema([field.with_type(kind) for field, kind in fields if kind is not None])
     unexpected = "error" if strict else "ignore"
-    batches = (_shaped(_parsed(chunk, schema, unexpected)) for chunk in _chunks(lines()))
+    batches = (_shaped(_parsed(chunk, schema, unexpected), numbers) for chunk in _chunks(lines()))
     first = next(batches)
 
     def every() -> Iterator[pa.RecordBatch]:
@@ -166,7 +177,7 @@ def _to_parquet(
     )
 
 
-def _shaped(batch: pa.RecordBatch) -> pa.RecordBatch:
+def _shaped(batch: pa.RecordBatch, numbers: frozenset[tuple[str, ...]]) -> pa.RecordBatch:
     """Items as stac-geoparquet lays them out: properties as columns, WKB, times, a bbox struct."""
     columns = dict(zip(batch.schema.names, batch.columns, strict=True))
     properties = columns.pop("properties")
@@ -180,6 +191,9 @@ def _shaped(batch: pa.RecordBatch) -> pa.RecordBatch:
     if GEOMETRY in columns:
         columns[GEOMETRY] = _wkb(columns[GEOMETRY])
     columns["assets"] = _placed(columns["assets"])
+    for path in numbers:
+        if path[0] == "assets":
+            columns["assets"] = _numbers(columns["assets"], path[1:])
     fields = [pa.field(name, values.type) for name, values in columns.items()]
     place = list(columns).index("geometry")
     about = {"crs": crs(LONLAT).to_json_dict()}
@@ -187,6 +201,21 @@ def _shaped(batch: pa.RecordBatch) -> pa.RecordBatch:
         {"ARROW:extension:name": "geoarrow.wkb", "ARROW:extension:metadata": orjson.dumps(about)}
     )
     return pa.RecordBatch.from_arrays(list(columns.values()), schema=pa.schema(fields))
+
+
+def _numbers(values: pa.Array, path: tuple[str, ...]) -> pa.Array:
+    """An array in which a field within it, a number as text ("nan" too), is the number."""
+    if not path:
+        return values.cast(pa.float64())
+    if path[0] == "[]":
+        inner = _numbers(values.values, path[1:])
+        return pa.ListArray.from_arrays(values.offsets, inner, mask=values.is_null())
+    names = [field.name for field in values.type]
+    inner = [
+        _numbers(column, path[1:]) if name == path[0] else column
+        for name, column in zip(names, values.flatten(), strict=True)
+    ]
+    return pa.StructArray.from_arrays(inner, names, mask=values.is_null())
 
 
 def _wkb(texts: pa.Array) -> pa.Array:

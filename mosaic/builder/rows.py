@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -79,7 +80,14 @@ def _values(array: pa.Array, name: str) -> list[Any]:
         return _lists(array, name)
     if pa.types.is_timestamp(kind):
         return _plain(_times(array))
+    if name == "nodata" and pa.types.is_floating(kind):
+        return [_finite(value) for value in array.to_pylist()]
     return _plain(array)
+
+
+def _finite(value: float | None) -> float | str | None:
+    """A number, or the text that JSON has instead."""
+    return value if value is None or math.isfinite(value) else str(value)
 
 
 def _lists(array: pa.Array, name: str) -> list[Any]:

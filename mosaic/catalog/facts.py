@@ -112,6 +112,8 @@ def _grid(asset: Json, properties: Json) -> tuple[tuple[int, int] | None, tuple[
         transform = properties.get("proj:transform")
     shape = shape or common
     if transform:
+        if not isinstance(transform, list) or not _numbers(transform):
+            raise UsageError(f"its proj:transform {transform!r:.80} isn't a list of numbers")
         return shape, affine6(transform)
     box = asset.get("proj:bbox") or properties.get("proj:bbox")
     if shape and isinstance(box, list) and len(box) in (4, 6):
@@ -123,9 +125,16 @@ def _grid(asset: Json, properties: Json) -> tuple[tuple[int, int] | None, tuple[
     return shape, None
 
 
+def _numbers(values: list[Any]) -> bool:
+    """Whether all are finite numbers: one text in a million items would make texts of all."""
+    return all(type(value) in (int, float) and math.isfinite(value) for value in values)
+
+
 def _shape(field: Any) -> tuple[int, int] | None:
-    if not isinstance(field, list) or len(field) != 2:
+    if field is None or field == []:
         return None
+    if not isinstance(field, list) or len(field) != 2 or not _numbers(field):
+        raise UsageError(f"its proj:shape {field!r:.80} isn't height and width")
     height, width = (int(value) for value in field)
     if height < 1 or width < 1:
         raise UsageError(f"proj:shape {field!r} has no pixels")

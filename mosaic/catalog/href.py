@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path, PurePosixPath
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urljoin, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, unquote_plus, urljoin, urlsplit, urlunsplit
 
 from mosaic.errors import UsageError
 
@@ -41,13 +41,16 @@ def unsigned(href: str) -> str:
         parts = urlsplit(href)
     except ValueError:  # no URL, but what follows may be a secret all the same
         return href.split("?", 1)[0]
-    query = [
-        (name, value)
-        for name, value in parse_qsl(parts.query, keep_blank_values=True)
-        if name.lower() not in SECRET_PARAMETERS and not name.lower().startswith(_SECRET_PREFIXES)
-    ]
+    # what stays is left as it is written: another spelling may be another object
+    query = "&".join(part for part in parts.query.split("&") if not _signs(part))
     host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, urlencode(query), ""))
+    return urlunsplit((parts.scheme, host, parts.path, query, ""))
+
+
+def _signs(part: str) -> bool:
+    """Whether a part of a query, ``name=value``, signs or authorises."""
+    name = unquote_plus(part.partition("=")[0]).lower()
+    return name in SECRET_PARAMETERS or name.startswith(_SECRET_PREFIXES)
 
 
 def resolve(href: str, base: str) -> str:

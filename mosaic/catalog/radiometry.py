@@ -50,6 +50,8 @@ def recoding(band: Band, target: Encoding, nodata: float | None) -> Recoding | N
     if not scale or not band.scale:
         return None
     ratio, shift = band.scale / scale, (band.offset - offset) / scale
+    if not math.isfinite(ratio) or not math.isfinite(shift):
+        return None
     # scale and offset may have been through single precision: a number is off by less than 0.1
     ratio = 1.0 if math.isclose(ratio, 1.0, rel_tol=1e-6) else ratio
     shift = round(shift) if math.isclose(shift, round(shift), rel_tol=1e-6, abs_tol=1e-3) else shift

@@ -51,17 +51,16 @@ def crs_fields(crs: str) -> Json:
 def upgrade(item: Json) -> Json:
     """An item as STAC 1.1 with projection 2, eo 2 and raster 2; the input is left alone."""
     version = str(item.get("stac_version", "0"))
+    given = {key: asset for key, asset in (item.get("assets") or {}).items() if _has_href(asset)}
     if version.startswith("0."):
+        item = {**item, "assets": given}
         item = pystac.Item.from_dict(item, migrate=True, preserve_dict=True).to_dict(
             include_self_link=False, transform_hrefs=False
         )
+        given = item["assets"]
     properties = _projection(item.get("properties") or {})
     properties.pop("eo:bands", None)
-    assets = {
-        key: _asset(asset)
-        for key, asset in (item.get("assets") or {}).items()
-        if isinstance(asset, dict) and isinstance(asset.get("href"), str) and asset["href"].strip()
-    }
+    assets = {key: _asset(asset) for key, asset in given.items()}
     return {
         **item,
         "type": "Feature",
@@ -71,8 +70,14 @@ def upgrade(item: Json) -> Json:
         ),
         "properties": properties,
         "assets": assets,
-        "links": _dicts(item.get("links")),
+        "links": [link for link in _dicts(item.get("links")) if _has_href(link)],
     }
+
+
+def _has_href(asset: Any) -> bool:
+    """Whether an asset, or a link, leads anywhere."""
+    href = asset.get("href") if isinstance(asset, dict) else None
+    return isinstance(href, str) and bool(href.strip())
 
 
 def extensions(given: list[str], properties: Json, assets: list[Json]) -> list[str]:
@@ -126,13 +131,14 @@ def _dicts(bands: Any) -> list[Json]:
 def _bands(common: list[Json], eo: list[Json], raster: list[Json]) -> list[Json]:
     """The 1.1 ``bands`` of an asset from ``eo:bands`` and ``raster:bands``, paired by position.
 
-    Where their counts differ, ``raster:bands`` says how many bands the file has.
+    Where their counts differ, ``raster:bands`` says how many bands the file has: fewer names are
+    those of the first ones (an alpha band has none), more can't be placed.
     """
     count = len(raster) or len(common) or len(eo)
     bands: list[Json] = []
     for index in range(count):
         band: Json = dict(common[index]) if index < len(common) else {}
-        if index < len(eo) and (len(eo) == count or not raster):
+        if index < len(eo) <= count:
             band |= _prefixed(eo[index], _EO_FIELDS)
         if index < len(raster):
             band |= _prefixed(raster[index], _RASTER_FIELDS)

@@ -104,6 +104,9 @@ def _like(name: str, found: Declared, index: Declared | None, mark: Mark) -> lis
     if index is not None and found.dtypes != index.dtypes:
         what = f"{name} declares bands of {_words(found.dtypes)}, its index {_words(index.dtypes)}"
         problems.append(Problem("slice", what, AGAIN))
+    if index is not None and (found.encodings, found.nodata) != (index.encodings, index.nodata):
+        what = f"{name} declares another scale, offset or nodata value than its index"
+        problems.append(Problem("slice", what, AGAIN))
     if index is not None and found.sort_field != index.sort_field:
         what = f"{name} sorts by {found.sort_field or 'nothing'}, its index by {index.sort_field}"
         problems.append(Problem("slice", what, AGAIN))
@@ -115,7 +118,7 @@ def stack_problems(
 ) -> list[Problem]:
     """What is wrong with a stack of indexes."""
     try:
-        found = small((folder / name).read_text(encoding="utf-8"))
+        found = small((folder / name).read_text(encoding="utf-8"), folder)
     except (CatalogError, UnicodeDecodeError) as error:
         return [Problem("stack", f"{name}: {error}", AGAIN)]
     except OSError as error:
@@ -143,6 +146,9 @@ def _member_problems(
     dtype = found.dtypes[found.sources.index(member)] if member in found.sources else ""
     if index.dtypes != (dtype,):
         what = f"{name} takes {member.name} for {dtype}, it declares {_words(index.dtypes)}"
+        return [Problem("stack", what, AGAIN)]
+    if found.encodings[found.sources.index(member)] != index.encodings[0]:
+        what = f"{name} declares another scale or offset than {member.name}"
         return [Problem("stack", what, AGAIN)]
     if not member.told:
         what = f"{name} tells no size and type of {member.name}: GDAL opens it at once"

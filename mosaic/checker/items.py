@@ -13,8 +13,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import stac_geoparquet.arrow
 
+from mosaic.builder.rows import items as items_of
 from mosaic.catalog.facts import asset_for, sources
 from mosaic.catalog.href import resolve
 from mosaic.catalog.layout import ITEMS
@@ -41,6 +41,19 @@ class Places:
     transform: Floats
     """(m, 6) affine a, b, c, d, e, f."""
 
+    def without(self, items: list[int]) -> Places:
+        """The places without those of items at these rows."""
+        if not items:
+            return self
+        kept = np.flatnonzero(~np.isin(self.item, items))
+        return Places(
+            self.item[kept],
+            [self.href[row] for row in kept],
+            [self.crs[row] for row in kept],
+            self.shape[kept],
+            self.transform[kept],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Items:
@@ -59,9 +72,10 @@ class Items:
     def some(self, rows: npt.NDArray[np.int64]) -> Iterator[Json]:
         """These items as STAC, without the nulls that a table puts where a field isn't told."""
         for start in range(0, len(rows), _AT_ONCE):
-            part = self.table.take(pa.array(rows[start : start + _AT_ONCE]))
-            for item in stac_geoparquet.arrow.stac_table_to_items(part):
-                yield _told(item)
+            # stac-geoparquet itself can't read a geometry that is null, of an item or of an asset
+            part = self.table.take(pa.array(rows[start : start + _AT_ONCE])).combine_chunks()
+            for batch in part.to_batches():
+                yield from map(_told, items_of(batch))
 
     def sorted_by(self, name: str) -> list[Any] | None:
         """A property of all items, or None where the table has no such column."""

@@ -31,6 +31,10 @@ class Declared:
     """Number of bands that is declared."""
     dtypes: tuple[str, ...]
     """GDAL's name of each band's data type, empty where none is given."""
+    encodings: tuple[tuple[float, float], ...]
+    """Scale and offset of each band; 1 and 0 where none are given."""
+    nodata: tuple[str, ...]
+    """Nodata value of each band, so written that equal ones are equal, NaN too; or empty."""
     factors: tuple[int, ...]
     """Overview factors."""
     overviews: tuple[str, ...]
@@ -86,13 +90,19 @@ def declared(text: str) -> Declared:
     if root.tag != "GDALTileIndexDataset":
         raise CatalogError(f"its XML is <{root.tag}>, no GDALTileIndexDataset")
     one = {child.tag: (child.text or "").strip() for child in root}
+    bands = root.findall("Band")
     try:
         return Declared(
             crs=one.get("SRS", ""),
             transform=affine(one.get("GeoTransform", "")),
             shape=_shape(one.get("YSize"), one.get("XSize")),
             band_count=int(one["BandCount"]) if one.get("BandCount") else None,
-            dtypes=tuple(band.get("dataType") or "" for band in root.findall("Band")),
+            dtypes=tuple(band.get("dataType") or "" for band in bands),
+            encodings=tuple(
+                (float(band.findtext("Scale") or 1), float(band.findtext("Offset") or 0))
+                for band in bands
+            ),
+            nodata=tuple(plain_number(band.findtext("NoDataValue")) for band in bands),
             factors=tuple(int(factor.text or "") for factor in root.iter("Factor")),
             overviews=tuple(
                 (found.text or "").strip() for found in root.findall("Overview/Dataset")
@@ -113,6 +123,11 @@ def affine(text: str) -> tuple[float, ...] | None:
         return None
     c, a, b, f, d, e = (float(value) for value in text.split(","))
     return (a, b, c, d, e, f)
+
+
+def plain_number(text: object) -> str:
+    """A number as Python writes it; empty for none."""
+    return "" if text in (None, "") else repr(float(str(text)))
 
 
 def _shape(height: str | None, width: str | None) -> tuple[int, int] | None:

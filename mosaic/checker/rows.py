@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,9 @@ class Joined:
     place: npt.NDArray[np.int64]
     """(rows,) row of the place, -1 where none fits."""
     problems: list[Problem]
-    """Rows without an item, items without a row."""
+    """Rows without an item."""
+    lost: npt.NDArray[np.int64]
+    """Places without a row, which should have one."""
 
 
 def joined(
@@ -67,18 +69,17 @@ def joined(
             place[row] = taken[which]
     shown = np.zeros(len(places.href), bool)
     shown[place[place >= 0]] = True
-    problems += [
-        Problem(
-            "rows",
-            f"{name} has no row for it",
-            AGAIN,
-            ids[places.item[lost]],
-            asset,
-            places.href[lost],
-        )
-        for lost in np.flatnonzero(seen & ~shown).tolist()
+    return Joined(place, problems, np.flatnonzero(seen & ~shown))
+
+
+def lost_problems(
+    name: str, asset: str, ids: Sequence[str], places: Places, lost: Iterable[int]
+) -> list[Problem]:
+    """Items without a row."""
+    return [
+        Problem("rows", f"{name} has no row for it", AGAIN, ids[item], asset, places.href[row])
+        for row, item in ((row, places.item[row]) for row in lost)
     ]
-    return Joined(place, problems)
 
 
 def _names(text: str, href: str) -> bool:

@@ -13,14 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from mosaic.catalog.facts import asset_for, data_assets
 from mosaic.catalog.href import is_remote
 from mosaic.catalog.layout import CATALOG, COLLECTION, ITEMS, index_name
-from mosaic.checker import access, files, footprint
+from mosaic.checker import access, bands, files, footprint
 from mosaic.checker import index as index_rules
 from mosaic.checker import rows as row_rules
 from mosaic.checker.findings import CheckReport, Finding, finding
 from mosaic.checker.index import AGAIN, Mark
-from mosaic.checker.items import Items, Places, collections, read_items
+from mosaic.checker.items import Items, Places, collections, read_items, spread
 from mosaic.checker.opening import folder_of, read_document, read_mark
 from mosaic.checker.read import Declared, Rows, read_index
 from mosaic.checker.schemas import Schemas, fetcher
@@ -36,6 +37,8 @@ Progress = Callable[[str, int], None]
 
 SAMPLE = 50
 """Items, remote files and headers looked at unless all are."""
+_AT_ONCE = 4096
+"""Items that are kept whole."""
 
 
 @dataclass(slots=True)
@@ -58,6 +61,8 @@ class _Mosaic:
     """The same by file name."""
     replaced: dict[str, set[int]] = field(default_factory=dict)
     """By asset, items for whose file a VRT stands in."""
+    known: dict[int, Json] = field(default_factory=dict)
+    """Items that were read whole, by row."""
 
 
 def check(
@@ -82,7 +87,7 @@ def check(
     progress("items.parquet", 0)
     findings.append(_items(here))
     findings += stac_findings(path, document, here.items, count, _schemas(schemas, offline))
-    findings += _indexes(here, progress)
+    findings += _indexes(here, count, progress)
     findings += _slices_and_stacks(here)
     if here.items is not None:
         progress("files", 0)
@@ -148,14 +153,22 @@ def _items(here: _Mosaic) -> Finding:
         problems.append(Problem("items", f"{what}, not of {here.document.get('id')}", AGAIN))
     for asset in here.document["mosaic:assets"]:
         try:
-            here.places[asset] = items.places(asset)
-        except Exception as error:  # stac-geoparquet raises whatever odd columns provoke
+            here.places[asset] = items.places(asset).without(_left_out(here, items, asset))
+        except Exception as error:  # odd columns provoke whatever they like
             what = f"{ITEMS}: the asset {asset} can't be taken from it ({error})"
             problems.append(Problem("items", what[:240], AGAIN, asset=asset))
     return finding(ITEMS, f"{len(items):,} items", len(items), problems)
 
 
-def _indexes(here: _Mosaic, progress: Progress) -> list[Finding]:
+def _left_out(here: _Mosaic, items: Items, asset: str) -> list[int]:
+    """Rows of items whose asset the build left out, as the collection says."""
+    told = here.document.get("mosaic:left_out")
+    ids = told.get(asset) if isinstance(told, dict) else None
+    names = {one for one in ids if isinstance(one, str)} if isinstance(ids, list) else set()
+    return [row for row, one in enumerate(items.id) if one in names] if names else []
+
+
+def _indexes(here: _Mosaic, count: int | None, progress: Progress) -> list[Finding]:
     findings: list[Finding] = []
     order: dict[int, int] = {}
     memo: dict[tuple[Any, ...], tuple[float, float, bool]] = {}
@@ -173,9 +186,10 @@ def _indexes(here: _Mosaic, progress: Progress) -> list[Finding]:
         here.indexes[asset] = here.files[name] = found
         problems = index_rules.declaration_problems(name, found, rows, here.mark)
         problems += files.overview_problems(here.folder, name, found, here.mark)
+        problems += bands.collection_problems(name, asset, found, here.document)
         problems += index_rules.location_problems(name, asset, rows)
         if here.items is not None and asset in here.places:
-            problems += _rows(here, here.items, name, asset, rows, order, memo)
+            problems += _rows(here, here.items, name, asset, rows, count, order, memo)
         findings.append(finding(name, f"{len(rows):,} tiles", len(rows), problems))
     return findings
 
@@ -191,6 +205,7 @@ def _rows(
     name: str,
     asset: str,
     rows: Rows,
+    count: int | None,
     order: dict[int, int],
     memo: dict[tuple[Any, ...], tuple[float, float, bool]],
 ) -> list[Problem]:
@@ -202,11 +217,19 @@ def _rows(
     ]
     whole = row_rules.joined(name, asset, rows, items.id, places, _seen(places, here.mark))
     problems += whole.problems
+    # an asset of that name needn't be an image in every collection
+    lost = [
+        row
+        for row, item in zip(whole.lost, items.some(places.item[whole.lost]), strict=True)
+        if asset_for(item, asset) in data_assets(item)
+    ]
+    problems += row_rules.lost_problems(name, asset, items.id, places, lost)
     place = whole.place
     here.replaced[asset] = {int(places.item[place[row]]) for row in good if place[row] >= 0}
     for row in bad:
         place[row] = -1  # said; nothing else can be told of it
     problems += _vrts(here, name, asset, rows, place, places, good)
+    problems += _bands(here, items, name, asset, place, places, good, count)
     problems += row_rules.place_problems(name, asset, rows, place, places, good, here.folder)
     problems += footprint.footprint_problems(
         name, asset, rows, place, places, good, here.mark, memo
@@ -263,6 +286,39 @@ def _vrts(
             ),
         )
     ]
+
+
+def _bands(
+    here: _Mosaic,
+    items: Items,
+    name: str,
+    asset: str,
+    place: npt.NDArray[np.int64],
+    places: Places,
+    good: dict[int, Small],
+    count: int | None,
+) -> list[Problem]:
+    """Items whose bands aren't what the index declares: of a sample, and of each kind of VRT."""
+    known = np.flatnonzero(place >= 0)
+    (chosen,) = spread([known], count)
+    kinds = {one.changes: row for row, one in good.items() if place[row] >= 0}
+    chosen = np.union1d(chosen, np.array(list(kinds.values()), np.int64))
+    problems = []
+    for start in range(0, len(chosen), _AT_ONCE):
+        part = chosen[start : start + _AT_ONCE]
+        wanted = np.unique(places.item[place[part]])
+        new = wanted[[int(item) not in here.known for item in wanted]]
+        if len(here.known) + len(new) > _AT_ONCE:  # all items don't fit in memory
+            here.known.clear()
+            new = wanted
+        here.known |= zip(new.tolist(), items.some(new), strict=True)
+        shown = [
+            (here.known[int(places.item[place[row]])], places.href[place[row]], good.get(row))
+            for row in part.tolist()
+        ]
+        folder = str(here.folder)
+        problems += bands.band_problems(name, asset, here.indexes[asset], shown, folder)
+    return problems
 
 
 def _slices_and_stacks(here: _Mosaic) -> list[Finding]:

@@ -70,7 +70,7 @@ def _stac_items(items: Items, count: int | None, validator: Validator) -> Findin
                 what = f"{ITEMS}: a URL of it holds a password, token or signature"
                 problems.append(Problem("secret", what, AGAIN, str(item["id"])))
             problems += validator.problems(_linked_up(item), "its STAC", str(item["id"]))
-    except Exception as error:  # stac-geoparquet raises whatever odd columns provoke
+    except Exception as error:  # odd columns provoke whatever they like
         what = f"{ITEMS}: its items can't be taken from it ({str(error)[:160]})"
         problems.append(Problem("items", what, AGAIN))
     what = f"{len(rows) - len({one.item for one in problems}):,} of {len(rows):,} valid"

@@ -39,6 +39,10 @@ class Small:
     """Whether it shows a tile, warped, on the mosaic's own pixels."""
     sources: tuple[Source, ...]
     """What it reads."""
+    encodings: tuple[tuple[float, float], ...]
+    """Scale and offset of each band; 1 and 0 where none are given."""
+    changes: tuple[tuple[float, float], ...]
+    """Factor and summand by which each band's numbers change, also in a VRT within it."""
 
     @property
     def bounds(self) -> Bounds:
@@ -47,8 +51,8 @@ class Small:
         return (c, f + e * self.shape[0], c + a * self.shape[1], f)
 
 
-def small(text: str) -> Small:
-    """What the text of a VRT declares.
+def small(text: str, folder: Path, within: int = 3) -> Small:
+    """What the text of a VRT in a folder declares; ``within``: how deep VRTs may lie in it.
 
     Raises :class:`~mosaic.errors.CatalogError` when it is no VRT, or lacks its place.
     """
@@ -61,8 +65,19 @@ def small(text: str) -> Small:
         if transform is None or not crs:
             raise CatalogError("its VRT declares no SRS and GeoTransform")
         shape = (int(root.get("rasterYSize", "")), int(root.get("rasterXSize", "")))
+        return _small(root, crs, transform, shape, folder, within)
     except (ET.ParseError, ValueError) as error:
         raise CatalogError(f"its VRT is broken ({error})") from error
+
+
+def _small(
+    root: ET.Element,
+    crs: str,
+    transform: tuple[float, ...],
+    shape: tuple[int, int],
+    folder: Path,
+    within: int,
+) -> Small:
     return Small(
         crs,
         transform,
@@ -70,7 +85,30 @@ def small(text: str) -> Small:
         tuple(band.get("dataType") or "" for band in root.findall("VRTRasterBand")),
         root.get("subClass") == "VRTWarpedDataset" or _shows_warped(root),
         tuple(_sources(root)),
+        tuple(
+            (float(band.findtext("Scale") or 1), float(band.findtext("Offset") or 0))
+            for band in root.findall("VRTRasterBand")
+        ),
+        _changes(root, folder, within),
     )
+
+
+def _changes(root: ET.Element, folder: Path, within: int) -> tuple[tuple[float, float], ...]:
+    found = tuple(
+        (float(band.findtext(".//ScaleRatio") or 1), float(band.findtext(".//ScaleOffset") or 0))
+        for band in root.findall("VRTRasterBand")
+    )
+    if any(change != (1.0, 0.0) for change in found):
+        return found
+    for source in _sources(root) if within else ():
+        # a warped VRT shows the one that changes numbers, and one with a mask the warped
+        inner = folder / source.name
+        if is_text(source.name):
+            return small(source.name, folder, within - 1).changes
+        own = source.relative and inner.parent == folder and inner.suffix == ".vrt"
+        if own and inner.is_file():
+            return small(inner.read_text(encoding="utf-8"), folder, within - 1).changes
+    return found
 
 
 def _shows_warped(root: ET.Element) -> bool:
@@ -119,8 +157,9 @@ def smalls(locations: list[str], folder: Path) -> tuple[dict[int, Small], dict[i
             continue
         try:
             text = location if inline else (folder / location).read_text(encoding="utf-8")
-            good[row] = small(text)
-            lost = [] if inline else _lost(good[row], (folder / location).parent)
+            here = folder if inline else (folder / location).parent
+            good[row] = small(text, here)
+            lost = [] if inline else _lost(good[row], here)
             if lost:
                 bad[row] = f"its VRT {location} reads {lost[0]}, which isn't there"
         except CatalogError as error:

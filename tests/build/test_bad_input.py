@@ -579,21 +579,40 @@ def test_fields_of_mixed_kinds_become_text(items: list[Json], tmp_path: Path) ->
     import pyarrow.parquet as pq
     import stac_geoparquet.arrow
 
-    for item in items:
-        item["assets"]["B04"]["raster:bands"][0]["nodata"] = 0
-    items[0]["assets"]["B04"]["raster:bands"][0]["nodata"] = "nan"
     items[1]["properties"]["odd"] = {"deep": {}}
     items[2]["properties"]["odd"] = [1, "a"]
     report = mosaic.build(items, tmp_path / "m")
     assert report.items == 4
     (note,) = (note for note in report.notes if "kept as text" in note)
-    assert "assets.B04.bands.nodata" in note
     assert "properties.odd" in note
     table = pq.read_table(tmp_path / "m" / "items.parquet")
     back = {item["id"]: item for item in stac_geoparquet.arrow.stac_table_to_items(table)}
-    nodata = {name: item["assets"]["B04"]["bands"][0]["nodata"] for name, item in back.items()}
-    assert nodata == {"S2_32_0_0": "nan", "S2_32_1_0": "0", "S2_33_0_0": "0", "S2_33_1_0": "0"}
     assert orjson.loads(back["S2_33_0_0"]["properties"]["odd"]) == [1, "a"]
+
+
+def test_nodata_values_that_json_has_no_number_for(items: list[Json], tmp_path: Path) -> None:
+    """ "nan" in one item, a number in the next: one column of numbers, and valid STAC."""
+    import pyarrow.parquet as pq
+
+    for item, nodata in zip(items, ["nan", 0, -9999.5, "-inf"], strict=True):
+        (band,) = item["assets"]["B04"]["raster:bands"]
+        band |= {"nodata": nodata, "data_type": "float32"}
+    del items[0]["assets"]["B04"]["raster:bands"][0]["nodata"]
+    items[0]["assets"]["B04"]["nodata"] = "nan"
+    items[1]["assets"]["B04"]["nodata"] = 0
+    report = mosaic.build(items, tmp_path / "m", bands=["B04"])
+    assert not any("kept as text" in note for note in report.notes)
+    (assets,) = pq.read_table(tmp_path / "m/items.parquet", columns=["assets"]).columns
+    told = [asset["B04"]["bands"][0]["nodata"] for asset in assets.to_pylist()]
+    assert told == [None, 0, -9999.5, float("-inf")]
+    found = {one.check: one.level for one in mosaic.check(tmp_path / "m", offline=True).findings}
+    assert found["STAC items"] == "ok"
+    again = tmp_path / "again"
+    mosaic.build(tmp_path / "m/items.parquet", again)
+    last = orjson.loads((again / "items" / f"{items[3]['id']}.json").read_bytes())
+    assert last["assets"]["B04"]["bands"][0]["nodata"] == "-inf"
+    first = orjson.loads((again / "items" / f"{items[0]['id']}.json").read_bytes())
+    assert first["assets"]["B04"]["nodata"] == "nan"
 
 
 def test_python_arguments_that_are_no_items(tmp_path: Path) -> None:

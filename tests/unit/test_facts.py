@@ -92,7 +92,6 @@ def test_the_asset_speaks_before_the_item() -> None:
         ),
         ({"proj:shape": [5, 6], "proj:bbox": [1, 1, 1, 1]}, {}, (5, 6), None),
         ({"proj:transform": TRANSFORM}, {}, None, TRANSFORM),
-        ({"proj:shape": "wide"}, {}, None, None),
     ],
 )  # fmt: skip
 def test_grid(asset: Json, common: Json, shape: Any, transform: Any) -> None:
@@ -110,6 +109,11 @@ def test_grid(asset: Json, common: Json, shape: Any, transform: Any) -> None:
         {"proj:transform": [float("nan")] * 6},
         {"proj:transform": "none"},
         {"proj:transform": [1, 2]},
+        {"proj:transform": [1, 0, "0", 0, -1, 0]},
+        {"proj:transform": [1, 0, 0, 0, -1, 0, 0, 0, None]},
+        {"proj:shape": "wide"},
+        {"proj:shape": [5]},
+        {"proj:shape": [5, "5"]},
         {"proj:shape": [0, 5]},
         {"proj:shape": [5, -5]},
         {"proj:epsg": 999999},
@@ -156,6 +160,13 @@ def test_nonsense_is_refused(fields: Json) -> None:
                 "eo:bands": [{"name": "r"}, {"name": "g"}, {"name": "b"}],
             },
             (Band("uint8"), Band("uint8")),
+        ),
+        (  # Planet's mosaics name four, and have an alpha band
+            {
+                "raster:bands": [{"data_type": "uint8"}] * 3,
+                "eo:bands": [{"name": "r", "common_name": "red"}, {"name": "n"}],
+            },
+            (Band("uint8", "r", color="Red"), Band("uint8", "n"), Band("uint8")),
         ),
     ],
 )
@@ -226,3 +237,10 @@ def test_upgrade_leaves_its_input_alone() -> None:
     assert once["assets"]["B04"]["bands"] == [{"data_type": "uint8"}]
     assert upgrade(once) == once
     assert [uri.split("/")[3:5] for uri in once["stac_extensions"]] == [["projection", "v2.0.0"]]
+
+
+@pytest.mark.parametrize("version", ["0.9.0", "1.0.0", "1.1.0"])
+def test_an_asset_without_href_doesnt_spoil_the_others(version: str) -> None:
+    given_ = item({}, datetime="2020-01-01T00:00:00Z") | {"stac_version": version}
+    given_["assets"] |= {"index": {"type": "text/html"}, "none": {"href": None}}
+    assert list(upgrade(given_)["assets"]) == ["B04"]
