@@ -134,8 +134,11 @@ class Table:
         )
 
 
-def utc(value: Any) -> str:
-    """An RFC 3339 time in UTC with milliseconds, so that texts sort as times; empty if none."""
+def utc(value: Any, digits: str = "milliseconds") -> str:
+    """An RFC 3339 time in UTC with milliseconds, so that texts sort as times; empty if none.
+
+    ``digits``: as :meth:`datetime.isoformat` has them, ``auto`` for all that are told.
+    """
     if not isinstance(value, str) or not value:
         return ""
     try:
@@ -145,7 +148,7 @@ def utc(value: Any) -> str:
         when = when.astimezone(UTC)
     except (ValueError, OverflowError):
         return ""
-    return f"{when.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+    return f"{when.replace(tzinfo=None).isoformat(timespec=digits)}Z"
 
 
 def when(item: Json) -> str:
