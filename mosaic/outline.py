@@ -391,7 +391,9 @@ def _breaks(lon: Floats, cut: float) -> Bools:
 
 def _pieces(grid: Grids, name: str, target: str) -> list[shapely.Polygon]:
     """Outline of one grid that isn't smooth in the target CRS, in pieces."""
-    u, v = _ring(MOST_SEGMENTS)
+    # a hull of points, where the map has no edge to cut at, needs them dense
+    dense = int(np.clip(grid.shape.max() // 2, MOST_SEGMENTS, 4096))
+    u, v = _ring(MOST_SEGMENTS if seam(target) is not None else dense)
     x, y = grid.xy(u, v)
     px, py = project(name, LONLAT, x, y)
     if not _comes_back(name, LONLAT, x, y, px, py, grid.pixel).all():

@@ -185,7 +185,7 @@ def _sound(item: Json) -> Json:
             continue
         if not utc(value):
             raise UsageError(f"its {field_} {value!r:.80} is no time")
-        properties[field_] = utc(value)  # the item was copied when it was upgraded
+        properties[field_] = utc(value, "auto")  # the item was copied when it was upgraded
     if "\0" in item["id"]:
         raise UsageError("its id holds a zero byte")
     for key, asset in item["assets"].items():

@@ -72,8 +72,10 @@ class Frame:
         return (height, width)
 
 
-def native_resolution(grids: Grids, crs: str) -> tuple[float, float]:
+def native_resolution(grids: Grids, crs: str) -> tuple[float, float] | None:
     """The finest pixel of any source, in the mosaic's CRS: nothing is lost by default.
+
+    None when the middle of none can be projected.
 
     Sources in the mosaic's own CRS keep their pixel, square or not; else pixels are square.
     """
@@ -84,6 +86,8 @@ def native_resolution(grids: Grids, crs: str) -> tuple[float, float]:
             float(np.hypot(t[:, 1], t[:, 4]).min()),
         )
     sizes = _sizes_in_the_middle(grids, crs)
+    if np.isnan(sizes).all():
+        return None
     best = int(np.nanargmin(sizes))
     linear = as_crs(grids.name(best)).is_projected and as_crs(crs).is_projected
     own = float(grids.pixel[best]) if linear else None
@@ -123,6 +127,8 @@ def frame(
     None when no source lies there.
     """
     res = resolution or native_resolution(grids, crs)
+    if res is None:
+        return None
     whole = world(crs)
     window = None if whole is None else shapely.box(*whole)
     if bbox is not None:

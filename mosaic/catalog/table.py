@@ -139,8 +139,11 @@ _USUAL = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z")
 """How most times are written, so that little has to be done."""
 
 
-def utc(value: Any) -> str:
-    """An RFC 3339 time in UTC with milliseconds, so that texts sort as times; empty if none."""
+def utc(value: Any, digits: str = "milliseconds") -> str:
+    """An RFC 3339 time in UTC with milliseconds, so that texts sort as times; empty if none.
+
+    ``digits``: as :meth:`datetime.isoformat` has them, ``auto`` for all that are told.
+    """
     if not isinstance(value, str) or not value:
         return ""
     try:
@@ -152,7 +155,7 @@ def utc(value: Any) -> str:
         when = when.astimezone(UTC)
     except (ValueError, OverflowError):
         return ""
-    return f"{when.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+    return f"{when.replace(tzinfo=None).isoformat(timespec=digits)}Z"
 
 
 def when(item: Json) -> str:

@@ -590,6 +590,24 @@ def test_fields_of_mixed_kinds_become_text(items: list[Json], tmp_path: Path) ->
     assert orjson.loads(back["S2_33_0_0"]["properties"]["odd"]) == [1, "a"]
 
 
+def test_times_keep_all_their_digits(items: list[Json], tmp_path: Path) -> None:
+    """Python's own text of a time is no RFC 3339: it is rewritten, and nothing of it is lost."""
+    items[0]["properties"]["start_datetime"] = "2024-04-19 06:58:32.095674+02:00"
+    mosaic.build(items, tmp_path / "m")
+    item = orjson.loads((tmp_path / "m/items" / f"{items[0]['id']}.json").read_bytes())
+    assert item["properties"]["start_datetime"] == "2024-04-19T04:58:32.095674Z"
+
+
+def test_an_item_without_type_isnt_taken_for_a_catalog(
+    items: list[Json], tmp_path: Path, refused: Callable[..., list[Json]]
+) -> None:
+    del items[1]["type"]
+    path = tmp_path / "items.json"
+    path.write_bytes(orjson.dumps(items))
+    (problem,) = refused(path, hint=SKIP)
+    assert problem["item"] == "S2_32_1_0"
+
+
 def test_nodata_values_that_json_has_no_number_for(items: list[Json], tmp_path: Path) -> None:
     """ "nan" in one item, a number in the next: one column of numbers, and valid STAC."""
     import pyarrow.parquet as pq
