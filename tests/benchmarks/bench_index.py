@@ -51,10 +51,17 @@ def cost(*command: str | Path) -> Cost:
     """Runs a command in a process of its own."""
     began = time.perf_counter()
     child = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(child.pid, 0)
+    memory = done = 0
+    while not done:
+        # ru_maxrss would count what this process held when it forked
+        with Path(f"/proc/{child.pid}/status").open() as about:
+            peak = next((line for line in about if line.startswith("VmHWM")), "VmHWM 0").split()
+        memory = max(memory, int(peak[1]))
+        done, status, used = os.wait4(child.pid, os.WNOHANG)
+        time.sleep(0.02)
     child.returncode = os.waitstatus_to_exitcode(status)
     assert child.returncode == 0, command
-    return Cost(used.ru_utime + used.ru_stime, used.ru_maxrss / 1e3, time.perf_counter() - began)
+    return Cost(used.ru_utime + used.ru_stime, memory / 1e3, time.perf_counter() - began)
 
 
 def build(source: Path, out: Path, *options: str) -> Cost:
