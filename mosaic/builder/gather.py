@@ -196,9 +196,31 @@ def _sound(item: Json) -> Json:
     return item
 
 
+def _is_plain(geometry: Any) -> bool:
+    """Whether a geometry is one short closed ring, as most are: GEOS needn't look at it."""
+    if not isinstance(geometry, dict) or geometry.get("type") != "Polygon":
+        return False
+    rings = geometry.get("coordinates")
+    if not isinstance(rings, list) or len(rings) != 1 or not isinstance(rings[0], list):
+        return False
+    ring = rings[0]
+    return 4 <= len(ring) <= 16 and ring[0] == ring[-1] and all(map(_is_place, ring))
+
+
+def _is_place(point: Any) -> bool:
+    return (
+        isinstance(point, list)
+        and len(point) == 2
+        and isinstance(point[0], int | float)
+        and isinstance(point[1], int | float)
+        and abs(point[0]) <= 1e9
+        and abs(point[1]) <= 1e9
+    )
+
+
 def _geometry_is_sound(geometry: Any, name: str) -> None:
     """Raises UsageError for what GEOS can't read as GeoJSON, or what has no points."""
-    if not geometry:
+    if not geometry or _is_plain(geometry):
         return
     try:
         found = shapely.from_geojson(orjson.dumps(geometry))
@@ -295,7 +317,8 @@ def _add(
         if not filled.located or filled.bands is None:
             result.bad.append(_incomplete(filled))
             continue
-        whole.append(replace(filled, bands=encoded(item, key, filled.bands)))
+        bands = encoded(item, key, filled.bands)
+        whole.append(filled if bands is filled.bands else replace(filled, bands=bands))
         assets[key] = _complete(assets[key], filled, said)
     if whole:
         try:

@@ -125,9 +125,12 @@ def _grid(asset: Json, properties: Json) -> tuple[tuple[int, int] | None, tuple[
     return shape, None
 
 
+_NUMBERS = frozenset((int, float))
+
+
 def _numbers(values: list[Any]) -> bool:
     """Whether all are finite numbers: one text in a million items would make texts of all."""
-    return all(type(value) in (int, float) and math.isfinite(value) for value in values)
+    return _NUMBERS.issuperset(map(type, values)) and all(map(math.isfinite, values))
 
 
 def _shape(field: Any) -> tuple[int, int] | None:

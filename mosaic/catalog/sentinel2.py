@@ -80,14 +80,20 @@ def is_sentinel2(properties: Json) -> bool:
 def processing_baseline(properties: Json, item_id: str = "") -> tuple[int, int] | None:
     """The processing baseline, such as (5, 11), from its fields or the product's name."""
     for field in (*_OWN, "processing:version"):
-        match = _VERSION.fullmatch(str(properties.get(field) or ""))
-        if match:
-            return int(match[1]), int(match[2])
+        version = _version(str(properties.get(field) or ""))
+        if version:
+            return version
     for name in (*(properties.get(field) for field in _NAMES), item_id):
         match = _PRODUCT.match(str(name or ""))
         if match:
             return int(match[1]), int(match[2])
     return None
+
+
+@lru_cache(maxsize=1024)
+def _version(text: str) -> tuple[int, int] | None:
+    match = _VERSION.fullmatch(text)
+    return (int(match[1]), int(match[2])) if match else None
 
 
 def rule(band: Band, new: bool | None, removed: bool | None) -> Band:
@@ -131,12 +137,16 @@ def _encoded(
 
 
 def _reflectances(key: str, fields: list[Json], count: int) -> tuple[bool, ...]:
+    names = tuple(
+        (str(band.get("name") or ""), str(band.get("eo:common_name") or "")) for band in fields
+    )
+    return _reflecting(key, names, count)
+
+
+@lru_cache(maxsize=4096)
+def _reflecting(key: str, fields: tuple[tuple[str, str], ...], count: int) -> tuple[bool, ...]:
     if len(fields) == count:
-        found = tuple(
-            _is_reflectance(str(band.get("name") or ""))
-            or str(band.get("eo:common_name") or "") in _COMMON
-            for band in fields
-        )
+        found = tuple(_is_reflectance(name) or common in _COMMON for name, common in fields)
         if any(found) or count > 1:
             return found
     return (_is_reflectance(key),) if count == 1 and len(fields) <= 1 else (False,) * count

@@ -94,7 +94,9 @@ def extensions(given: list[str], properties: Json, assets: list[Json]) -> list[s
             fields.update(band)
     used = {field.partition(":")[0] for field in fields}
     # raster 2 describes assets and bands; an item's own raster:bands is of an older one
-    if not any(field.startswith("raster:") for field in fields - properties.keys()):
+    if "raster" in used and not any(
+        field.startswith("raster:") for field in fields if field not in properties
+    ):
         used.discard("raster")
     for prefix, uri in (("proj", PROJECTION), ("raster", RASTER), ("eo", EO)):
         if prefix in used:

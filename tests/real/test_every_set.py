@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from fnmatch import fnmatch
 from pathlib import Path
@@ -25,7 +25,7 @@ import stac_geoparquet.arrow
 from rasterio.errors import RasterioIOError
 
 import mosaic
-from mosaic.errors import InputError
+from mosaic.errors import HeaderError, InputError, Problem
 
 Json = dict[str, Any]
 
@@ -113,7 +113,13 @@ def nothing_opens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def reach(*args: Any, **options: Any) -> Any:
         raise AssertionError("a test tried to reach the network")
 
+    def refuse_all(hrefs: Iterable[str], *args: Any) -> Iterator[tuple[str, HeaderError]]:
+        for href in hrefs:
+            what = f"can't be read ({NO_GRID})"
+            yield href, HeaderError(Problem("unreadable", what, "mend or leave out", href=href))
+
     monkeypatch.setattr(rasterio, "open", refuse)
+    monkeypatch.setattr("mosaic.catalog.remote.read_governed", refuse_all)
     monkeypatch.setattr(socket.socket, "connect", reach)
     monkeypatch.setattr(socket, "getaddrinfo", reach)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
