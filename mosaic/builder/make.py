@@ -116,7 +116,10 @@ def make(
         left_out = _left_out(gathered.bad, table, indexes)
         if left_out:
             document["mosaic:left_out"] = left_out
-        origins = Counter(table.traits[row]["collection"] for row in table.trait.tolist())
+        origins: Counter[str | None] = Counter()
+        for trait, count in zip(table.traits, np.bincount(table.trait).tolist(), strict=False):
+            origins[trait["collection"]] += count
+        origins = +origins  # without those of which no item is left
         if len(origins) > 1:
             counted = ", ".join(f"{name or 'none'} ({n})" for name, n in origins.most_common())
             notes.append(f"items of {len(origins)} collections: {counted}")

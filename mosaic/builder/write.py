@@ -4,24 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mosaic.builder.options import SLICES
 from mosaic.catalog.gti import Index, index_xml
-from mosaic.catalog.layout import (
-    index_name,
-    slice_name,
-    stack_name,
-)
+from mosaic.catalog.layout import index_name, slice_name, stack_name
 from mosaic.catalog.table import Table
 from mosaic.catalog.vrt import stack
 from mosaic.errors import UsageError
-
-Json = dict[str, Any]
-
-GTI_MEDIA = "application/geopackage+sqlite3"
-COG_MEDIA = "image/tiff; application=geotiff; profile=cloud-optimized"
-PARQUET_MEDIA = "application/vnd.apache.parquet"
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,11 +190,6 @@ def _told(fields: Json) -> Told:
     return Told.NOTHING if number(fields.get("raster:scale")) is None else Told.SCALE
 
 
-def band_names(asset: Json) -> tuple[str, ...]:
-    """Names of an asset's bands, empty where they have none."""
-    return tuple(str(band.get("name") or "") for band in asset.get("bands") or ())
-
-
 def number(value: Any) -> float | None:
     """A STAC nodata value, which may be a number, "nan", "inf" or "-inf", as a float."""
     if value is None or isinstance(value, bool):

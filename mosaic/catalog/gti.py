@@ -258,14 +258,24 @@ def _add_xml(database: sqlite3.Connection, xml: str) -> None:
 
 
 def read_xml(path: Path) -> str:
-    """The GTI XML that a ``.gti.gpkg`` carries."""
+    """The GTI XML that a ``.gti.gpkg`` carries.
+
+    Raises :class:`~mosaic.errors.CatalogError` when it carries none.
+    """
     with sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True) as database:
-        rows = database.execute(
-            "SELECT metadata FROM gpkg_metadata WHERE metadata LIKE '%xml:GTI%'"
-        ).fetchall()
+        text = xml_of(database)
     database.close()
-    if not rows:
+    if not text:
         raise CatalogError(f"{path} carries no GTI XML")
-    text: str = rows[0][0]
-    start = text.index("<GDALTileIndexDataset>")
-    return text[start : text.index("</GDALTileIndexDataset>") + len("</GDALTileIndexDataset>")]
+    return text
+
+
+def xml_of(database: sqlite3.Connection) -> str:
+    """The GTI XML of an open GeoPackage, whole or not; empty when there is none.
+
+    SQLite reads it, not GDAL, which removes a side file when it closes what it opened.
+    """
+    found = database.execute("SELECT metadata FROM gpkg_metadata WHERE metadata LIKE '%xml:GTI%'")
+    text = str((found.fetchone() or [""])[0])
+    start, end = text.find("<GDALTileIndexDataset"), text.rfind("</Metadata>")
+    return text[start:end].partition("</Metadata>")[0] if 0 <= start <= end else ""

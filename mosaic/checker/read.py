@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from mosaic.catalog.gti import HIDES_OVERVIEW, LAYER
+from mosaic.catalog.gti import HIDES_OVERVIEW, LAYER, xml_of
 from mosaic.errors import CatalogError
 from mosaic.outline import Geometries
 
@@ -158,19 +158,14 @@ def read_index(path: Path) -> tuple[Declared, Rows]:
 
 
 def _xml(database: sqlite3.Connection) -> str:
-    """The GTI XML that a GeoPackage carries.
-
-    SQLite reads it, not GDAL, which removes a side file when it closes what it opened.
-    """
+    """The GTI XML that a GeoPackage carries, if that is sound."""
     said = database.execute("PRAGMA quick_check(1)").fetchone()[0]
     if said != "ok":
         raise CatalogError(f"is damaged ({said})")
-    found = database.execute("SELECT metadata FROM gpkg_metadata WHERE metadata LIKE '%xml:GTI%'")
-    text = str((found.fetchone() or [""])[0])
-    start, end = text.find("<GDALTileIndexDataset"), text.rfind("</Metadata>")
-    if start < 0 or end < start:
+    text = xml_of(database)
+    if not text:
         raise CatalogError("carries no GTI XML")
-    return text[start:end].partition("</Metadata>")[0]
+    return text
 
 
 def _rows(database: sqlite3.Connection, where: str) -> Rows:

@@ -41,8 +41,12 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def broken(good: Path, tmp_path: Path) -> Path:
     """A copy of the good mosaic; its slices point to where it lies."""
-    out = tmp_path / "m"
-    shutil.copytree(good, out)
+    return copied(good, tmp_path / "m")
+
+
+def copied(source: Path, out: Path) -> Path:
+    """A copy of a mosaic whose slices point to where it lies."""
+    shutil.copytree(source, out)
     mosaic.relocate(out)
     return out
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
 import mosaic
 from mosaic.checker.findings import Finding
-from tests.check.conftest import edit_xml, opened
+from tests.check.conftest import copied, edit_xml, opened
 from tests.support.scenes import seam_scenes, write_scenes
 
 INDEX = "B04.gti.gpkg"
@@ -25,10 +24,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(made: Path, tmp_path: Path) -> Path:
-    out = tmp_path / "m"
-    shutil.copytree(made, out)
-    mosaic.relocate(out)
-    return out
+    return copied(made, tmp_path / "m")
 
 
 def of_index(folder: Path, empty: Path) -> Finding:
