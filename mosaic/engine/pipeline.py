@@ -134,6 +134,8 @@ class _Run:
 
     def failed(self, scene: Scene, error: MosaicError) -> None:
         """Raise what went wrong with a file, or note it."""
+        if isinstance(error, ReadError):  # said already
+            raise error
         if isinstance(error, SourceMismatchError):
             found = error.problems[0]
             if not self.ignore:
