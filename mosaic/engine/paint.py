@@ -50,14 +50,39 @@ class Canvas:
     """(bands, H, W) whether a scene has given a pixel its number."""
 
     @classmethod
-    def blank(cls, layer: Layer, shape: tuple[int, int]) -> Canvas:
-        """Pixels that nothing was drawn on: nodata, or 0 where there is none."""
-        size = (len(layer.bands), *shape)
-        values = np.zeros(size, layer.dtype)
-        for band, plane in zip(layer.declared, values, strict=True):
-            if band.nodata:
-                plane[:] = band.nodata
-        return cls(values, np.zeros(size, bool))
+    def blanks(cls, layers: Sequence[Layer], shape: tuple[int, int]) -> list[Canvas]:
+        """One canvas a layer, of pixels that nothing was drawn on: nodata, or 0 without such.
+
+        Layers of one type lie in one array, one after the other: see :func:`joined`.
+        """
+        count = sum(len(layer.bands) for layer in layers)
+        filled = np.zeros((count, *shape), bool)
+        whole: dict[np.dtype[Any], Array] = {}
+        found: list[Canvas] = []
+        start = 0
+        for layer in layers:
+            stop = start + len(layer.bands)
+            if layer.dtype not in whole:
+                whole[layer.dtype] = np.zeros((count, *shape), layer.dtype)
+            values = whole[layer.dtype][start:stop]
+            for band, plane in zip(layer.declared, values, strict=True):
+                if band.nodata:
+                    plane[:] = band.nodata
+            found.append(cls(values, filled[start:stop]))
+            start = stop
+        return found
+
+
+def joined(parts: Sequence[Array], planes: Sequence[tuple[int, int]]) -> Array:
+    """(n, H, W) planes of arrays that :meth:`Canvas.blanks` made, by part and place in it.
+
+    Without a copy where they are asked for in their own order.
+    """
+    own = [(part, place) for part, one in enumerate(parts) for place in range(len(one))]
+    base = parts[0].base
+    if list(planes) == own and base is not None and len(base) == len(own):
+        return base
+    return np.stack([parts[part][place] for part, place in planes])
 
 
 def window(

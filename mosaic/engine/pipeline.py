@@ -59,8 +59,8 @@ class Outcome:
 
     canvases: list[Canvas]
     """One a layer."""
-    covered: list[Bools]
-    """(H, W) a layer: whether all that could show in a pixel was read."""
+    covered: list[Bools | None]
+    """(H, W) a layer: whether all that could show in a pixel was read; None: everywhere."""
     problems: list[Problem] = field(default_factory=list)
     """What couldn't be read."""
     tally: Tally = field(default_factory=Tally)
@@ -93,8 +93,9 @@ class _Run:
         self.known = Known(request, gate)
         self.cells = self.known.cells
         self.outcome = Outcome(
-            [Canvas.blank(layer, request.shape) for layer in request.layers],
-            [np.ones(request.shape, bool) for _ in request.layers],
+            Canvas.blanks(request.layers, request.shape),
+            # without errors="ignore" a read is whole, or it raises
+            [np.ones(request.shape, bool) if ignore else None for _ in request.layers],
         )
 
     async def layer(self, place: int) -> None:
@@ -115,7 +116,9 @@ class _Run:
             await self.wave(place, covers, parts)
             for before, part in zip(done, parts, strict=True):
                 before |= part
-            need = self.cells.holding(~np.logical_and.reduce(canvas.filled, axis=0))
+            if not any((one.touched & ~b).any() for one, b in zip(covers, done, strict=True)):
+                break
+            need = await pooled(partial(open_cells, self.cells, canvas))
         self.outcome.tally.waves = max(self.outcome.tally.waves, waves)
 
     async def wave(self, place: int, covers: Sequence[Cover], parts: Sequence[Bools]) -> None:
@@ -146,6 +149,15 @@ class _Run:
                 raise ReadError([found]) from error
         if found not in self.outcome.problems:
             self.outcome.problems.append(found)
+
+
+def open_cells(cells: Cells, canvas: Canvas) -> Bools:
+    """(cells,) whether a cell has pixels that no scene has filled in some band."""
+    need = np.zeros(len(cells.area), bool)
+    for plane in canvas.filled:
+        if not plane.all():
+            need |= cells.holding(~plane)
+    return need
 
 
 class _Turns:
@@ -364,6 +376,7 @@ class _Scene:
         """Pixels of some pieces that no scene above has filled aren't covered."""
         filled = np.logical_and.reduce(self.canvas.filled, axis=0)
         covered = self.run.outcome.covered[self.place]
+        assert covered is not None  # without errors="ignore" the failure was raised
         for r0, c0, r1, c1 in part.target[pieces].tolist():
             covered[r0:r1, c0:c1] &= filled[r0:r1, c0:c1]
 

@@ -16,6 +16,7 @@ from mosaic.catalog.folder import Folder
 from mosaic.catalog.opened import Asset, Opened, Variant, open_mosaic
 from mosaic.catalog.when import interval
 from mosaic.catalog.window import near
+from mosaic.engine.paint import joined
 from mosaic.engine.pieces import Grid
 from mosaic.engine.pipeline import Tally, draw_all
 from mosaic.engine.resampling import method
@@ -40,7 +41,7 @@ class Reading:
     """(bands, height, width) which of them a scene gave."""
     covered: Bools
     """(bands, height, width) whether all that could show in a pixel was read; False only with
-    ``errors="ignore"``."""
+    ``errors="ignore"``, else a read-only view."""
     problems: tuple[Problem, ...]
     """What couldn't be read, with ``errors="ignore"``."""
     geobox: GeoBox
@@ -81,28 +82,20 @@ def read(
     target = target_of(mosaic, bbox, geobox, crs, resolution)
     request, names, where = requested(mosaic, target, wanted, datetime, resampling, raw)
     outcome = bridge.run(draw_all(request, gate, ignore=errors == "ignore"))
-    values, valid, covered = [], [], []
-    for place, band in where:
-        canvas = outcome.canvases[place]
-        values.append(canvas.values[band])
-        valid.append(canvas.filled[band])
-        covered.append(outcome.covered[place])
+    canvases = outcome.canvases
+    covered: Bools = np.broadcast_to(np.True_, (len(where), *target.shape))
+    if errors == "ignore":
+        parts = [outcome.covered[place] for place, _ in where]
+        covered = np.stack([part for part in parts if part is not None])
     return Reading(
-        _stacked(values, [canvas.values for canvas in outcome.canvases]),
-        _stacked(valid, [canvas.filled for canvas in outcome.canvases]),
-        np.stack(covered),
+        joined([canvas.values for canvas in canvases], where),
+        joined([canvas.filled for canvas in canvases], where),
+        covered,
         tuple(outcome.problems),
         target,
         names,
         outcome.tally,
     )
-
-
-def _stacked(planes: list[npt.NDArray[Any]], whole: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """Planes as one array; without a copy where they are one already."""
-    if len(whole) == 1 and len(whole[0]) == len(planes):
-        return whole[0]
-    return np.stack(planes)
 
 
 def chosen(mosaic: Opened, bands: Sequence[str] | None) -> list[tuple[str, str, int]]:
