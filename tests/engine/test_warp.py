@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -317,7 +318,7 @@ def test_readonly_and_strided_windows_need_no_other_kernel():
     ("change", "what"),
     [
         ({"window": np.zeros((700, 700), "complex64")}, "complex64"),
-        ({"window": np.zeros((700, 700), "float16")}, "float16"),
+        ({"window": np.zeros((700, 700), "float16")}, "f2"),
         ({"window": np.zeros((700, 700), ">u2")}, ">u2"),
         ({"window": np.zeros((700, 700), "float32")}, "can't hold"),
         ({"window": np.zeros((1, 700, 700), "uint16")}, "two dimensions"),
@@ -356,11 +357,14 @@ def test_an_empty_lattice_fills_nothing():
 
 
 SCRIPT = """
+import os, resource
 import numpy as np
 from mosaic.engine import kernels
 from mosaic.engine.warp import warp
 from mosaic.engine.resampling import METHODS
 from mosaic.engine.lattice import Grid, lattice
+if os.environ.get("FULL"):  # as on a disk without room
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 grid = Grid("EPSG:32632", (9, 9), (10.0, 0.0, 0.0, 0.0, -10.0, 90.0))
 values = np.arange(81, dtype="uint16").reshape(9, 9)
 got, valid = warp(values, (0, 0), lattice(grid, grid), METHODS["nearest"])
@@ -407,3 +411,8 @@ def test_kernels_work_where_no_cache_folder_is_writable(tmp_path):
         (cache / "__pycache__").write_text("")
     home = {"HOME": str(nowhere), "XDG_CACHE_HOME": str(nowhere), "IPYTHONDIR": str(nowhere)}
     assert run(package=package, PYTHONDONTWRITEBYTECODE="1", **home).split() == ["NullCache", "0"]
+
+
+def test_kernels_work_where_the_cache_is_full(tmp_path):
+    assert run(NUMBA_CACHE_DIR=str(tmp_path), FULL="1").split() == ["FunctionCache", "0"]
+    assert not list(tmp_path.rglob("*.nbc"))
