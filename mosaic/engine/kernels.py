@@ -9,6 +9,7 @@ every process. No fast maths: a sum is added in one order, whatever the chunk.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,15 +22,26 @@ LONGEST = LARGEST + 1
 """Pixels, or corners of pixels, along a piece at most."""
 
 
+def inner(function: Callable[..., Any]) -> Any:
+    """A function that compiled ones call; it is kept in the cache as a part of them."""
+    return njit(nogil=True, error_model="numpy")(function)
+
+
 def compiled(function: Callable[..., Any]) -> Any:
     """A function compiled when called, off the GIL, and cached where there is a place for it."""
     try:
         return njit(nogil=True, cache=True, error_model="numpy")(function)
     except RuntimeError:  # no folder that could be a cache
-        return njit(nogil=True, error_model="numpy")(function)
+        return inner(function)
 
 
-@compiled
+@lru_cache
+def uncached(kernel: Any) -> Any:
+    """A compiled function without its cache, for when that can't be read or is full."""
+    return inner(kernel.py_func)
+
+
+@inner
 def coordinates(nodes, size, line, first, count, out):  # type: ignore[no-untyped-def]
     """Coordinates along one line of a piece, from its 3 x 3 nodes."""
     if size == 2:
@@ -49,7 +61,7 @@ def coordinates(nodes, size, line, first, count, out):  # type: ignore[no-untype
         out[i] = p + u * (slope + u * second)
 
 
-@compiled
+@inner
 def valid(value, gap, nodata):  # type: ignore[no-untyped-def]
     """Whether a source pixel isn't nodata. ``gap``: 0 without nodata, 1 with, 2 if it is NaN."""
     if gap == 0:
@@ -57,7 +69,7 @@ def valid(value, gap, nodata):  # type: ignore[no-untyped-def]
     return value == value if gap == 2 else value != nodata
 
 
-@compiled
+@inner
 def rounded(value, low, high):  # type: ignore[no-untyped-def]
     """A sum for an integer (``low`` < ``high``): rounded half up and clamped, as in GDAL."""
     return min(max(np.floor(value + 0.5), low), high) if low < high else value
@@ -117,7 +129,7 @@ def nearest(  # type: ignore[no-untyped-def]
                     filled[r, c] = True
 
 
-@compiled
+@inner
 def linear(window, mask, masked, gap, nodata, i, j, t, u):  # type: ignore[no-untyped-def]
     """Weight and weighted sum of the valid ones of the four pixels from column i, row j on."""
     height, width = window.shape

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from mosaic.engine.kernels import LONGEST, compiled, coordinates, rounded, valid
+from mosaic.engine.kernels import LONGEST, compiled, coordinates, inner, rounded, valid
 from mosaic.engine.resampling import TINY
 
 BILINEAR, CUBIC, SPLINE, LANCZOS = range(4)
 
 
-@compiled
+@inner
 def weigh(kind, first, count, place, scale, out):  # type: ignore[no-untyped-def]
     """Weights of ``count`` pixels from ``first`` on, around a place, as numbers of pixels."""
     third = np.pi / 3 / scale

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mosaic.engine.kernels import LONGEST, compiled, coordinates, rounded, valid
+from mosaic.engine.kernels import LONGEST, compiled, coordinates, inner, rounded, valid
 from mosaic.engine.resampling import TINY
 
 AVERAGE, MIN, MAX, MODE, Q1, MED, Q3 = range(7)
@@ -16,7 +16,7 @@ MODEST = 0.35
 """Tangent up to which a rotated target pixel is taken for upright, as in GDAL."""
 
 
-@compiled
+@inner
 def span(a, b, c, d, modest):  # type: ignore[no-untyped-def]
     """Least and greatest coordinate of a footprint with corners a b over c d along one axis.
 
@@ -30,7 +30,7 @@ def span(a, b, c, d, modest):  # type: ignore[no-untyped-def]
     return middle - half, middle + half
 
 
-@compiled
+@inner
 def pick(values, count, wanted):  # type: ignore[no-untyped-def]
     """The value that would be at a place if values were sorted."""
     low, high = 0, count - 1

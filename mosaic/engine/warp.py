@@ -82,7 +82,7 @@ def fill(
     low, high = (1.0, 0.0) if info is None else (float(info.min), _most(info))
     wide = widening(how, scale)
     kernel, kind = _kernel(how, widens(how, scale))
-    kernel(
+    arguments = (
         _readonly(window),
         _NO_MASK if valid is None else _readonly(valid),
         gap,
@@ -98,6 +98,12 @@ def fill(
         out,
         filled,
     )
+    try:
+        kernel(*arguments)
+    except OSError:  # of the cache of compiled kernels: a disk is full, a file not ours
+        from mosaic.engine.kernels import uncached
+
+        uncached(kernel)(*arguments)
 
 
 def _kernel(how: Method, filtered: bool) -> tuple[Any, int]:
@@ -152,9 +158,10 @@ def _check(
     if filled.dtype != np.bool_ or (valid is not None and valid.dtype != np.bool_):
         raise UsageError("masks are of type bool")
     if made.corners != how.footprint:
-        raise UsageError(
-            f"{how.name} takes a lattice of {'corners' if how.footprint else 'centres'}"
-        )
+        nodes = "corners" if how.footprint else "centres"
+        raise UsageError(f"{how.name} takes a lattice of {nodes}")
+    if min(offset) < 0:
+        raise UsageError(f"a window begins within its raster, not at {offset}")
 
 
 def _nodata(nodata: float | None, dtype: np.dtype[Any]) -> tuple[int, Any]:

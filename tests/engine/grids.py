@@ -66,7 +66,7 @@ PAIRS = {
     "world to 3413 coarse": (grid("EPSG:3413", (100, 100), -5e6, 5e6, 100003.0), WORLD),
     "a small scene on a coarse world": (
         grid("EPSG:4326", (900, 1800), -180.0, 90.0, 0.2),
-        around("EPSG:32632", 9.0, 47.5, 10980, 10.0),
+        around("EPSG:32632", 9.0, 47.5, 1098, 100.0),
     ),
     "orthographic, half empty": (
         grid("+proj=ortho +lat_0=40 +lon_0=170", (300, 300), -7e6, 7e6, 46700.0),
