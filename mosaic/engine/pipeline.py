@@ -34,7 +34,9 @@ from mosaic.storage.ranges import Span
 T = TypeVar("T")
 
 ROOM = 64 << 20
-"""Bytes of blocks that are in memory at once, unless one portion alone needs more."""
+"""Bytes of blocks that are in memory at once, or as many as the result has if these are more.
+
+One portion alone may need more."""
 _PART = 4
 """Blocks that are decoded in one go."""
 
@@ -68,13 +70,17 @@ class Outcome:
 
 
 async def draw_all(
-    request: Request, gate: Gate, *, ignore: bool = False, room: int = ROOM
+    request: Request, gate: Gate, *, ignore: bool = False, room: int | None = None
 ) -> Outcome:
     """Everything that a request asks for.
 
     Raises :class:`~mosaic.errors.ReadError` for the first block or header that can't be had, and
     SourceMismatchError; with ``ignore`` these are noted instead.
     """
+    if room is None:
+        pixels = request.shape[0] * request.shape[1]
+        sizes = [len(layer.bands) * layer.dtype.itemsize for layer in request.layers]
+        room = max(ROOM, pixels * sum(sizes))
     run = _Run(request, gate, ignore, Budget(room))
     await all_of([run.layer(place) for place in range(len(request.layers))])
     run.outcome.tally.peak = run.budget.peak

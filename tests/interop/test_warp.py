@@ -80,13 +80,18 @@ def test_pixels_are_those_of_gdalwarp(gdal, tmp_path, pair, name, factor):
         pytest.skip("3.10 widens these from 1.05 source pixels to a target pixel on")
     if name == "cubic_spline" and any(w != int(w) for w in widths):
         pytest.skip("GDAL weighs pixels beyond the filter's reach, below zero")
+    if name == "mode" and gdal_version(gdal) < (3, 11, 0):
+        pytest.skip("3.10 counts pixels for a mode, and doesn't weigh them by area")
     if how.footprint and pair == "32701 to 3031":
         pytest.skip("GDAL's footprints of pixels rotated by far have no width")
     values = scene(source.shape)
+    if name == "mode":
+        values = (values + 499) // 500  # classes
     wanted = by_gdal(gdal, tmp_path, values, target, source, name, widths)
     made = lattice(target, source, corners=how.footprint)
     got, valid = warp(values, (0, 0), made, how, scale=size, nodata=0)
-    assert ((wanted > 0) == valid).mean() >= 0.9998
+    # 3.10 leaves single holes at nodata where lobes of lanczos cancel out
+    assert ((wanted > 0) == valid).mean() >= 0.9995
     both = valid & (wanted > 0)
     off = abs(got[both].astype(float) - wanted[both])
     print(f"{pair}, {name} / {factor}: equal {(off == 0).mean():.5f}, 1 {(off <= 1).mean():.5f}")
