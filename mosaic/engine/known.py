@@ -36,6 +36,15 @@ class Known:
         found: CacheSettings = self.gate._cache  # it doesn't tell yet
         return found
 
+    def close(self) -> None:
+        """Give up what is still being learned: nobody waits for it."""
+        futures: list[asyncio.Future[Any]] = [*self.heads.values(), *self._covers.values()]
+        for future in futures:
+            if not future.done():
+                future.cancel()
+            elif not future.cancelled():
+                future.exception()  # seen, so that asyncio doesn't tell of it
+
     async def cover(self, scene: Scene, layer: Layer) -> Cover:
         """Where a scene lies; worked out once for all that share its grid."""
         corners = layer.method.footprint

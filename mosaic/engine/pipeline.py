@@ -82,7 +82,10 @@ async def draw_all(
         sizes = [len(layer.bands) * layer.dtype.itemsize for layer in request.layers]
         room = max(ROOM, pixels * sum(sizes))
     run = _Run(request, gate, ignore, Budget(room))
-    await all_of([run.layer(place) for place in range(len(request.layers))])
+    try:
+        await all_of([run.layer(place) for place in range(len(request.layers))])
+    finally:
+        run.known.close()
     run.outcome.tally.peak = run.budget.peak
     run.outcome.tally.headers = len(run.known.heads)
     return run.outcome

@@ -41,6 +41,13 @@ async def survey(request: Request, gate: Gate) -> Plan:
     Raises what reading a header raises: StorageError, TiffError, SourceMismatchError.
     """
     known = Known(request, gate)
+    try:
+        return await _survey(known, request)
+    finally:
+        known.close()
+
+
+async def _survey(known: Known, request: Request) -> Plan:
     least, most = _Sum(), _Sum()
     for layer in request.layers:
         covers = await all_of([known.cover(scene, layer) for scene in layer.scenes])
