@@ -12,6 +12,7 @@
     │   └── BrokenCatalogError  a mosaic breaks its own rules; carries a Problem each
     ├── SourceMismatchError   an item and its file contradict each other
     ├── HeaderError           a raster's header can't be read
+    ├── ReadError             pixels can't be had; carries a Problem each, and its cause
     ├── TiffError             a TIFF breaks its format, or its own word; carries href, what, advice
     │   ├── TiffUnsupportedError  a sound TIFF of a kind that must be read through GDAL
     │   └── TiffBlockError    a block that can't be decoded, or lies outside the file
@@ -136,6 +137,17 @@ class BrokenCatalogError(CatalogError):
 
 class SourceMismatchError(InputError):
     """An item and its file contradict each other."""
+
+
+class ReadError(MosaicError):
+    """Pixels that a mosaic promises and that can't be had."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.problems,))
 
 
 class HeaderError(MosaicError):

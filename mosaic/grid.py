@@ -317,5 +317,16 @@ def mosaic_geobox(
     return GeoBox((height, width), affine, name)
 
 
+def covering(
+    bounds: Bounds, resolution: tuple[float, float], name: str, origin: tuple[float, float]
+) -> GeoBox:
+    """The pixels of a lattice that cover bounds: whole ones, counted from an origin."""
+    (dx, dy), (x0, y0) = resolution, origin
+    left, right = _snapped(bounds[0] - x0, bounds[2] - x0, dx)
+    bottom, top = _snapped(bounds[1] - y0, bounds[3] - y0, dy)
+    affine = Affine(dx, 0.0, x0 + left * dx, 0.0, -dy, y0 + top * dy)
+    return GeoBox((max(1, top - bottom), max(1, right - left)), affine, name)
+
+
 def _snapped(low: float, high: float, step: float) -> tuple[int, int]:
     return math.floor(low / step + 1e-6), math.ceil(high / step - 1e-6)

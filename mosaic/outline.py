@@ -21,6 +21,7 @@ from mosaic.grid import (
     Floats,
     Grids,
     is_geographic,
+    pixel_extent,
     project,
     seam,
     transformer,
@@ -133,6 +134,34 @@ def _lonlat_bounds(grids: Grids) -> Floats:
             mine[:, 3].max(),
         )
     return bounds
+
+
+def box_bounds(box: Bounds, name: str, target: str) -> Bounds | None:
+    """Bounds in one CRS of a box in another, following its edges; None if it has no place there.
+
+    In degrees east < west means across 180 degrees. What crosses the edge of the map is turned on
+    beyond its right one, so that it stays in one part.
+    """
+    west, south, east, north = box
+    if east < west:
+        east += 360.0
+    size = 1024
+    transform = ((east - west) / size, 0.0, west, 0.0, -(north - south) / size, north)
+    grids = Grids.one(name, (size, size), transform)
+    if name == target:
+        return west, south, east, north
+    pixel = np.fmax(np.nan_to_num(pixel_extent(grids, target)[1], nan=0.0), 1e-9)
+    parts = shapely.bounds(outlines(grids, target, pixel).geometry)
+    if not len(parts):
+        return None
+    whole = world(target)
+    edge = None if whole is None else 1e-6 * (whole[2] - whole[0])
+    if whole is not None and edge is not None and len(parts) > 1:
+        at_left, at_right = parts[:, 0] <= whole[0] + edge, parts[:, 2] >= whole[2] - edge
+        if at_left.any() and at_right.any() and not (at_left & at_right).any():
+            parts[at_left] += [whole[2] - whole[0], 0.0, whole[2] - whole[0], 0.0]
+    low, high = parts[:, :2].min(0).tolist(), parts[:, 2:].max(0).tolist()
+    return (low[0], low[1], high[0], high[1])
 
 
 def lonlat_union(bounds: Floats) -> Bounds:

@@ -82,7 +82,7 @@ def sources(item: Json, keys: dict[str, str], base: str) -> Iterator[Source]:
             crs=crs,
             shape=shape,
             transform=transform,
-            bands=_bands(asset),
+            bands=told_bands(asset),
         )
 
 
@@ -152,10 +152,11 @@ _ASSET_BAND_FIELDS = ("data_type", "nodata", "unit", "raster:scale", "raster:off
 def bands_of(asset: Json, dtype: str) -> tuple[Band, ...]:
     """The bands an asset lists, or the one it is taken to have; ``dtype``: where they tell none."""
     bands = [{"data_type": dtype, **band} for band in asset.get("bands") or [{}]]
-    return _bands({**asset, "bands": bands}) or (Band(dtype),)
+    return told_bands({**asset, "bands": bands}) or (Band(dtype),)
 
 
-def _bands(asset: Json) -> tuple[Band, ...] | None:
+def told_bands(asset: Json) -> tuple[Band, ...] | None:
+    """The bands an asset tells, or None where it tells no data type."""
     bands = asset.get("bands")
     common = {k: asset[k] for k in _ASSET_BAND_FIELDS if k in asset}
     if not bands and not common:

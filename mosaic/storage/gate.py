@@ -71,6 +71,11 @@ class Gate:
             return default_gate, ()
         return _again, (self._settings,)
 
+    @property
+    def settings(self) -> Settings:
+        """What it was told, or found in the environment."""
+        return self._settings
+
     async def get_range_async(
         self,
         href: str,

@@ -12,7 +12,7 @@ from mosaic.storage import Gate
 from tests.storage.signing import Service
 from tests.support.range_server import RangeServer
 
-QUICK = Retry(base=0.01, longest=0.2, deadline=60, attempt=20, connect=2, stall=0.5)
+QUICK = Retry(base=0.01, longest=0.2, deadline=60, attempt=20, connect=5, stall=10)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import HealthCheck, given, settings
@@ -75,7 +76,7 @@ def test_never_above_the_cap_under_threads_and_cancellation(
         one = Gate(
             limits=Limits(concurrency=cap, start=cap),
             cache=CacheSettings(memory=0, gap=0),
-            retry=QUICK,
+            retry=replace(QUICK, stall=0.5),
         )
         href = server.url("a.bin")
 

@@ -1,0 +1,229 @@
+"""A mosaic's folder as a reader sees it: on this machine, or behind a URL through the gate."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mosaic.catalog.columns import Codes, codes, combined
+from mosaic.catalog.layout import COLLECTION, MARK, read_collection
+from mosaic.errors import CatalogError, MissingError, NotACatalogError, StorageError
+from mosaic.storage import Gate
+
+_HEAD = 64 << 10
+
+
+@dataclass(frozen=True, eq=False)
+class Folder:
+    """Where a mosaic lies."""
+
+    base: str
+    """Absolute path, or URL without a slash at its end."""
+    gate: Gate
+    """Through which it is read, if it is a URL."""
+
+    @classmethod
+    def at(cls, source: str | os.PathLike[str], gate: Gate) -> Folder:
+        """The folder of a path or URL, of itself or of its collection."""
+        text = os.fspath(source)
+        text = text.removesuffix(f"/{COLLECTION}").removesuffix("/catalog.json")
+        if "://" in text:
+            return cls(text.rstrip("/"), gate)
+        return cls(str(Path(text).expanduser().absolute()), gate)
+
+    @property
+    def remote(self) -> bool:
+        """Whether it is a URL."""
+        return "://" in self.base
+
+    def collection(self) -> dict[str, Any]:
+        """The mosaic's collection. Raises :class:`~mosaic.errors.NotACatalogError`."""
+        if not self.remote:
+            return read_collection(Path(self.base))
+        href = f"{self.base}/{COLLECTION}"
+        try:
+            document = orjson.loads(_Ranges(self.gate, href).readall())
+        except MissingError as error:
+            raise NotACatalogError(f"{href} isn't there: no mosaic lies at this URL") from error
+        except (StorageError, orjson.JSONDecodeError) as error:
+            raise NotACatalogError(f"{href} can't be read ({error})") from error
+        if not isinstance(document, dict) or MARK not in document:
+            raise NotACatalogError(f"{self.base} holds a STAC collection, but none of mosaic's")
+        return document
+
+    def columns(self, name: str) -> ParquetColumns:
+        """The columns of a Parquet file in it. Raises :class:`~mosaic.errors.CatalogError`."""
+        href = f"{self.base}/{name}"
+        try:
+            if self.remote:
+                # `open` would want a handle that lives as long as the file
+                source: Any = pa.PythonFile(_Ranges(self.gate, href), mode="r")
+            else:
+                source = href
+            return ParquetColumns(pq.ParquetFile(source, pre_buffer=True))
+        except (OSError, StorageError, pa.ArrowException) as error:
+            raise CatalogError(f"{href} can't be read: {error}") from error
+
+
+class ParquetColumns:
+    """Columns of a Parquet file by their path; a part of a structure is read without the rest.
+
+    Columns of one single value, as the file's statistics tell, aren't read at all.
+    """
+
+    def __init__(self, file: pq.ParquetFile) -> None:
+        self._file = file
+        self._schema: pa.Schema = file.schema_arrow
+        self._meta = file.metadata
+        self._leaves = [file.schema.column(place).path for place in range(len(file.schema))]
+        self._starts = np.cumsum(
+            [0, *(self._meta.row_group(g).num_rows for g in range(self._meta.num_row_groups))]
+        )
+
+    def __len__(self) -> int:
+        return int(self._meta.num_rows)
+
+    def fields(self, name: str) -> list[str]:
+        """Names of the fields of a structure."""
+        return [field.name for field in self._schema.field(name).type]
+
+    def has(self, path: str) -> bool:
+        """Whether there is such a column, or a part of one: ``assets.B04.href``."""
+        return bool(self._of(path, ()))
+
+    def complete(self, path: str) -> bool:
+        """Whether no row lacks it, as the statistics tell."""
+        place = self._leaves.index(self._of(path, ())[0])
+        groups = (self._meta.row_group(g) for g in range(self._meta.num_row_groups))
+        told = [group.column(place).statistics for group in groups]
+        return all(one is not None and one.null_count == 0 for one in told)
+
+    def read(self, path: str, only: Sequence[str] = ()) -> pa.Array:
+        """A column, or a part of one; ``only``: of structures in lists, these fields.
+
+        Raises KeyError without such a one.
+        """
+        leaves = self._of(path, only)
+        if not leaves:
+            raise KeyError(f"no column {path}")
+        return _walked(self._file.read(columns=leaves), path)
+
+    def take(self, path: str, rows: npt.NDArray[np.int64]) -> pa.Array:
+        """Some rows of a column; no group of rows is read that holds none of them."""
+        leaves = self._of(path, ())
+        if not leaves:
+            raise KeyError(f"no column {path}")
+        groups = np.unique(np.searchsorted(self._starts, rows, side="right") - 1)
+        if not len(groups):
+            return _walked(self._schema.empty_table().select([path.partition(".")[0]]), path)
+        found = _walked(self._file.read_row_groups(groups.tolist(), columns=leaves), path)
+        sizes = np.diff(self._starts)[groups]
+        shift = self._starts[groups] - (np.cumsum(sizes) - sizes)
+        group_of = np.searchsorted(self._starts, rows, side="right") - 1
+        return found.take(pa.array(rows - shift[np.searchsorted(groups, group_of)]))
+
+    def codes(self, path: str, only: Sequence[str] = ()) -> Codes:
+        """(n,) codes of a column (:func:`mosaic.catalog.columns.codes`); 0 without such a one."""
+        varying = [leaf for leaf in self._of(path, only) if not self._constant(leaf)]
+        if not varying:
+            return np.zeros(len(self), np.int64)
+        return codes(_walked(self._file.read(columns=varying), path))
+
+    def values(self, path: str, rows: npt.NDArray[np.int64], only: Sequence[str] = ()) -> list[Any]:
+        """Values of a column at some rows; None without such a one."""
+        leaves = self._of(path, only)
+        if not leaves or not len(rows):
+            return [None] * len(rows)
+        if all(self._constant(leaf) for leaf in leaves):
+            first = _walked(self._file.read_row_group(0, columns=leaves), path)[0].as_py()
+            return [first] * len(rows)
+        found: list[Any] = self.read(path, only).take(pa.array(rows)).to_pylist()
+        return found
+
+    def _of(self, path: str, only: Sequence[str]) -> list[str]:
+        found = [leaf for leaf in self._leaves if leaf == path or leaf.startswith(f"{path}.")]
+        inner = f"{path}.list.element."
+        return [leaf for leaf in found if not only or leaf.removeprefix(inner) in only]
+
+    def _constant(self, leaf: str) -> bool:
+        """Whether every row has one value, and all the same, as the statistics tell."""
+        place = self._leaves.index(leaf)
+        seen: set[Any] = set()
+        for group in range(self._meta.num_row_groups):
+            part = self._meta.row_group(group)
+            column = part.column(place)
+            told = column.statistics
+            if told is None or not told.has_min_max or told.null_count != 0:
+                return False
+            if column.num_values != part.num_rows:
+                return False
+            seen |= {told.min, told.max}
+        return len(seen) == 1
+
+
+def _walked(table: pa.Table, path: str) -> pa.Array:
+    """The part of a table's only column that a path leads to. Names may hold dots."""
+    values = combined(table.column(0))
+    rest = path.removeprefix(table.column_names[0]).removeprefix(".")
+    while rest:
+        name = next(
+            field.name
+            for field in values.type
+            if rest == field.name or rest.startswith(f"{field.name}.")
+        )
+        values = pc.struct_field(values, name)
+        rest = rest.removeprefix(name).removeprefix(".")
+    return values
+
+
+class _Ranges(io.RawIOBase):
+    """An object behind the gate as a file, as pyarrow wants one."""
+
+    def __init__(self, gate: Gate, href: str) -> None:
+        super().__init__()
+        self._gate, self._href, self._at = gate, href, 0
+        gate.get_range(href, start=0, length=_HEAD)
+        meta = gate.meta(href)
+        if meta is None or meta.size is None:
+            raise CatalogError(f"{href}: its server doesn't tell how long it is")
+        self._size = meta.size
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def size(self) -> int:
+        """Length in bytes."""
+        return self._size
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = base + offset
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        stop = self._size if size < 0 else min(self._size, self._at + size)
+        if stop <= self._at:
+            return b""
+        data = self._gate.get_range(self._href, start=self._at, end=stop)
+        self._at += len(data)
+        return bytes(data)
+
+    def readall(self) -> bytes:
+        return self.read()

@@ -1,0 +1,245 @@
+"""A window of a built mosaic as numbers: ``mosaic.read``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from odc.geo.geobox import GeoBox
+
+from mosaic import bridge
+from mosaic.catalog.folder import Folder
+from mosaic.catalog.opened import Asset, Opened, Variant, open_mosaic
+from mosaic.catalog.when import interval
+from mosaic.catalog.window import near
+from mosaic.engine.paint import joined
+from mosaic.engine.pieces import Grid
+from mosaic.engine.pipeline import Tally, draw_all
+from mosaic.engine.resampling import method
+from mosaic.engine.scene import Layer, Request, Scene
+from mosaic.errors import Problem, UsageError
+from mosaic.grid import LONLAT, Bounds, canonical, covering
+from mosaic.outline import box_bounds
+from mosaic.storage import Gate, default_gate
+
+Bools = npt.NDArray[np.bool_]
+MOST = 1 << 36
+"""Pixels of a result, beyond which it can't be meant."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """What was read. Unpacks to ``values, valid``."""
+
+    values: npt.NDArray[Any]
+    """(bands, height, width) numbers; nodata, or 0, where nothing is valid."""
+    valid: Bools
+    """(bands, height, width) which of them a scene gave."""
+    covered: Bools
+    """(bands, height, width) whether all that could show in a pixel was read; False only with
+    ``errors="ignore"``, else a read-only view."""
+    problems: tuple[Problem, ...]
+    """What couldn't be read, with ``errors="ignore"``."""
+    geobox: GeoBox
+    """The grid of the pixels."""
+    bands: tuple[str, ...]
+    """Names of the bands."""
+    tally: Tally
+    """What the read did."""
+
+    def __iter__(self) -> Iterator[npt.NDArray[Any]]:
+        yield self.values
+        yield self.valid
+
+
+def read(
+    source: str | os.PathLike[str],
+    *,
+    bbox: Sequence[float] | None = None,
+    geobox: GeoBox | None = None,
+    crs: Any = None,
+    resolution: float | Sequence[float] | None = None,
+    bands: Sequence[str] | str | None = None,
+    datetime: Any = None,
+    resampling: str | None = None,
+    errors: str = "raise",
+    raw: bool = False,
+    gate: Gate | None = None,
+) -> Reading:
+    """See :func:`mosaic.read`."""
+    if errors not in ("raise", "ignore"):
+        raise UsageError(f"errors={errors!r}: raise or ignore")
+    if resampling is not None:
+        method(resampling)
+    gate = gate or default_gate()
+    folder = Folder.at(source, gate)
+    mosaic = open_mosaic(folder)
+    wanted = chosen(mosaic, [bands] if isinstance(bands, str) else bands)
+    target = target_of(mosaic, bbox, geobox, crs, resolution)
+    request, names, where = requested(mosaic, target, wanted, datetime, resampling, raw)
+    outcome = bridge.run(draw_all(request, gate, ignore=errors == "ignore"))
+    canvases = outcome.canvases
+    covered: Bools = np.broadcast_to(np.True_, (len(where), *target.shape))
+    if errors == "ignore":
+        parts = [outcome.covered[place] for place, _ in where]
+        covered = np.stack([part for part in parts if part is not None])
+    return Reading(
+        joined([canvas.values for canvas in canvases], where),
+        joined([canvas.filled for canvas in canvases], where),
+        covered,
+        tuple(outcome.problems),
+        target,
+        names,
+        outcome.tally,
+    )
+
+
+def chosen(mosaic: Opened, bands: Sequence[str] | None) -> list[tuple[str, str, int]]:
+    """Name, asset and place in it of each band that is read.
+
+    A band of an asset with one band is called as the asset; others as they are called in it, and
+    the asset's name means all of them. Raises UsageError, which says which there are.
+    """
+    known: dict[str, list[tuple[str, str, int]]] = {}
+    for name, asset in mosaic.assets.items():
+        own = [
+            (name if len(asset.bands) == 1 else band.name or f"{name}.{place + 1}", name, place)
+            for place, band in enumerate(asset.bands)
+        ]
+        known[name] = own
+    for own in list(known.values()):
+        for one in own:
+            known.setdefault(one[0], [one])
+            known.setdefault(mosaic.assets[one[1]].bands[one[2]].name or one[0], [one])
+    if bands is None:
+        return [one for name in mosaic.assets for one in known[name]]
+    unknown = [band for band in bands if band not in known]
+    if unknown or not bands:
+        what = f"no band {', '.join(map(str, unknown))}" if unknown else "no bands were asked for"
+        raise UsageError(f"{what}; the mosaic has {', '.join(known)}")
+    return [one for band in bands for one in known[band]]
+
+
+def target_of(
+    mosaic: Opened,
+    bbox: Sequence[float] | None,
+    geobox: GeoBox | None,
+    crs: Any,
+    resolution: float | Sequence[float] | None,
+) -> GeoBox:
+    """The grid to read: the mosaic's own, or that part of it that a box in degrees asks for."""
+    if geobox is not None:
+        if bbox is not None or crs is not None or resolution is not None:
+            raise UsageError("give either geobox, or bbox, crs and resolution")
+        if geobox.crs is None or min(geobox.shape) < 1:
+            raise UsageError("geobox needs a CRS and pixels")
+        return _checked(geobox)
+    own = canonical(str(crs)) if crs is not None else mosaic.crs
+    a = mosaic.grid.affine
+    if own != mosaic.crs and resolution is None:
+        raise UsageError(f"give resolution= in units of {own[:40]}, too")
+    size = _size(resolution) if resolution is not None else (a.a, -a.e)
+    same = own == mosaic.crs and np.allclose(size, (a.a, -a.e), rtol=1e-9, atol=0)
+    if bbox is None and same:
+        return _checked(mosaic.grid)
+    if bbox is not None:
+        bounds = box_bounds(_box(bbox), LONLAT, own)
+    else:
+        bounds = box_bounds(_four(mosaic.grid.boundingbox.bbox), mosaic.crs, own)
+    if bounds is None:
+        raise UsageError(f"bbox {list(bbox or ())} has no place in {own[:40]}")
+    return _checked(covering(bounds, size, own, (a.c, a.f) if same else (0.0, 0.0)))
+
+
+def _checked(grid: GeoBox) -> GeoBox:
+    if grid.shape[0] * grid.shape[1] > MOST:
+        raise UsageError(
+            f"{grid.shape[1]} x {grid.shape[0]} pixels are too many for one read; "
+            "give a smaller bbox or a coarser resolution"
+        )
+    return grid
+
+
+def _size(resolution: float | Sequence[float]) -> tuple[float, float]:
+    both = [resolution] * 2 if isinstance(resolution, int | float) else list(resolution)
+    if len(both) != 2 or not all(np.isfinite(one) and one != 0 for one in both):
+        raise UsageError(f"resolution={resolution!r} is no size of a pixel")
+    return abs(float(both[0])), abs(float(both[1]))
+
+
+def _box(bbox: Sequence[float]) -> Bounds:
+    four = [float(value) for value in bbox]
+    if len(four) != 4 or not np.isfinite(four).all():
+        raise UsageError(f"bbox {bbox!r} isn't west, south, east, north in degrees")
+    west, south, east, north = _four(four)
+    if not (-90 <= south < north <= 90) or west == east or abs(west) > 360 or abs(east) > 360:
+        raise UsageError(f"bbox {bbox!r} is empty, or isn't west, south, east, north in degrees")
+    return west, south, east, north
+
+
+def _four(values: Sequence[float]) -> Bounds:
+    west, south, east, north = values
+    return west, south, east, north
+
+
+def requested(
+    mosaic: Opened,
+    target: GeoBox,
+    wanted: Sequence[tuple[str, str, int]],
+    datetime: Any,
+    resampling: str | None,
+    raw: bool,
+) -> tuple[Request, tuple[str, ...], list[tuple[int, int]]]:
+    """The request, the names of its bands, and the layer and place of each."""
+    span = interval(datetime) if datetime is not None else None
+    grid = grid_of(target)
+    layers: list[Layer] = []
+    where: dict[tuple[str, int], tuple[int, int]] = {}
+    for asset in dict.fromkeys(asset for _, asset, _ in wanted):
+        places = sorted({place for _, name, place in wanted if name == asset})
+        one = mosaic.assets[asset]
+        scenes = tuple(scenes_of(mosaic, one, target, span, raw))
+        declared = tuple(one.bands[place] for place in places)
+        how = method(resampling or one.resampling)
+        layers.append(Layer(asset, tuple(places), declared, how, scenes))
+        where |= {(asset, place): (len(layers) - 1, at) for at, place in enumerate(places)}
+    kinds = {band.dtype for layer in layers for band in layer.declared}
+    if len(kinds) > 1:
+        told = ", ".join(f"{n} is {mosaic.assets[a].bands[p].dtype}" for n, a, p in wanted)
+        raise UsageError(f"bands differ in data type ({told}): read them apart, with bands=")
+    request = Request(grid, (0, 0, *grid.shape), tuple(layers))
+    return request, tuple(n for n, _, _ in wanted), [where[a, p] for _, a, p in wanted]
+
+
+def grid_of(box: GeoBox) -> Grid:
+    """A GeoBox as the engine has grids."""
+    height, width = box.shape
+    return Grid(canonical(str(box.crs)), (height, width), tuple(box.affine)[:6])
+
+
+def scenes_of(
+    mosaic: Opened, asset: Asset, target: GeoBox, span: tuple[int, int] | None, raw: bool
+) -> Iterator[Scene]:
+    """The scenes that a window may need, from the topmost down."""
+    rows = near(target, canonical(str(target.crs)), asset.grids)
+    if span is not None:
+        time = mosaic.time[asset.item[rows]]
+        rows = rows[(time >= span[0]) & (time <= span[1])]
+    rows = rows[np.argsort(-mosaic.z[asset.item[rows]], kind="stable")]
+    shapes, transforms = asset.grids.shape[rows], asset.grids.transform[rows]
+    hrefs = mosaic.hrefs(asset, rows)
+    ids = mosaic.id.take(asset.item[rows]).to_pylist()
+    for place, row in enumerate(rows.tolist()):
+        variant: Variant = asset.variants[asset.variant[row]]
+        height, width = shapes[place].tolist()
+        yield Scene(
+            ids[place],
+            asset.name,
+            hrefs[place],
+            Grid(asset.grids.name(row), (height, width), tuple(transforms[place].tolist())),
+            replace(variant, recodings=None) if raw else variant,
+        )

@@ -1,0 +1,67 @@
+"""What a read asks for: layers of scenes on a target grid. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mosaic.catalog.opened import Variant
+from mosaic.catalog.source import Band
+from mosaic.engine.lattice import Grid, Window
+from mosaic.engine.resampling import Method
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One file that may show in a window."""
+
+    item: str
+    """Id of the item."""
+    asset: str
+    """Name of the asset."""
+    href: str
+    """Absolute path or URL."""
+    grid: Grid
+    """Its pixels, as the item tells them."""
+    variant: Variant
+    """Its bands, and how their numbers become the layer's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Scenes that lie on each other, and the bands of them that are read."""
+
+    asset: str
+    """Name of the asset."""
+    bands: tuple[int, ...]
+    """Places of the bands in the files."""
+    declared: tuple[Band, ...]
+    """These bands as the values that are returned have them."""
+    method: Method
+    """How target pixels are made of theirs."""
+    scenes: tuple[Scene, ...]
+    """From the topmost down."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values."""
+        return np.dtype(self.declared[0].dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A window of a target grid, and what is to be shown in it."""
+
+    target: Grid
+    """The grid; what a pixel shows depends on it, not on the window."""
+    window: Window
+    """First row, first column, height, width."""
+    layers: tuple[Layer, ...]
+    """What is read."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the window."""
+        return self.window[2], self.window[3]
