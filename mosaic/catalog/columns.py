@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 Codes = npt.NDArray[np.int64]
+Longs = npt.NDArray[np.int64]
 
 _MOST = 1 << 62
 
@@ -93,4 +94,12 @@ def fixed(values: pa.Array, width: int, dtype: type) -> npt.NDArray[Any]:
     start = np.cumsum(length) - length
     has = length >= width
     found[has] = inner[start[has][:, None] + np.arange(width)]
+    return found
+
+
+def true(values: pa.Array) -> npt.NDArray[np.bool_]:
+    """(n,) whether a value is true; null isn't."""
+    found: npt.NDArray[np.bool_] = pc.coalesce(values, pa.scalar(False)).to_numpy(
+        zero_copy_only=False
+    )
     return found
