@@ -115,6 +115,11 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
+async def pooled(work: Callable[[], T]) -> T:
+    """What a function returns that runs in the pool; for the background loop."""
+    return await asyncio.get_running_loop().run_in_executor(pool(), work)
+
+
 async def hop(work: Coroutine[Any, Any, T]) -> T:
     """Await a coroutine that must run on the background loop, from whichever loop."""
     engine, here = _engine or _get(), asyncio.get_running_loop()

@@ -10,8 +10,9 @@ import numpy as np
 from mosaic.engine.cover import Bools, Cells
 from mosaic.engine.lattice import Lattice
 from mosaic.engine.pieces import Ints
+from mosaic.engine.raster import Plane, Raster
 from mosaic.engine.resampling import Method, Scale, needed
-from mosaic.engine.tiff import Blocks, Chunks, Image, Need, Tiff
+from mosaic.engine.tiff import Blocks, Chunks, Need, Tiff
 from mosaic.errors import TiffUnsupportedError
 from mosaic.storage.ranges import Span
 
@@ -81,7 +82,7 @@ class Draw:
 
 
 def draw(
-    tiff: Tiff,
+    file: Raster,
     bands: Sequence[int],
     lattice: Lattice,
     cells: Cells,
@@ -93,13 +94,13 @@ def draw(
 
     ``at``: the overview to read. ``scale``: its rows and columns to a target pixel.
     """
-    one = tiff.levels[at]
+    one = file.levels[at]
     shape = one.image.shape
-    there = lattice.at((tiff.shape[0] / shape[0], tiff.shape[1] / shape[1]))
+    there = lattice.at((file.shape[0] / shape[0], file.shape[1] / shape[1]))
     needs = needed(there, how, scale, shape)
     kept = np.flatnonzero((needs[:, 0] < needs[:, 2]) & (needs[:, 1] < needs[:, 3]))
     there, needs = there.take(kept), needs[kept]
-    planes = _planes(tiff, one.image, bands)
+    planes = _planes(file, one.image, bands)
     tiles = tiles_of(cells, cells.of(there))
     units: list[Unit] = []
     index: dict[tuple[bool, int, int, int], int] = {}
@@ -139,7 +140,7 @@ def _portions(pieces: Ints, needs: Ints, lattice: Lattice) -> list[Ints]:
     return [*_portions(order[:half], needs, lattice), *_portions(order[half:], needs, lattice)]
 
 
-def _planes(tiff: Tiff, image: Image, bands: Sequence[int]) -> list[int]:
+def _planes(file: Raster, image: Plane, bands: Sequence[int]) -> list[int]:
     if max(bands) >= image.samples:
         raise TiffUnsupportedError(
             f"it has {image.samples} bands, its item {max(bands) + 1} or more",
@@ -148,10 +149,10 @@ def _planes(tiff: Tiff, image: Image, bands: Sequence[int]) -> list[int]:
         )
     if not image.separate:
         return [0]
-    return sorted({*bands, *(() if tiff.alpha is None else (tiff.alpha,))})
+    return sorted({*bands, *(() if file.alpha is None else (file.alpha,))})
 
 
-def _blocks(image: Image, needs: Ints) -> list[tuple[int, int]]:
+def _blocks(image: Plane, needs: Ints) -> list[tuple[int, int]]:
     """Rows and columns of the blocks that windows of pixels touch."""
     rows, columns = image.block
     low = needs[:, :2] // (rows, columns)

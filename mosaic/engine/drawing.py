@@ -9,11 +9,13 @@ from functools import partial
 import numpy as np
 
 from mosaic.engine.blocks import Draw, Unit, tiles_of
+from mosaic.engine.foreign import Foreign
 from mosaic.engine.header import Head
 from mosaic.engine.known import all_of, pooled
 from mosaic.engine.lattice import Lattice
 from mosaic.engine.paint import Array, copied, warped, window
 from mosaic.engine.plan import Ready, groups, ready
+from mosaic.engine.raster import plane
 from mosaic.engine.run import Run
 from mosaic.engine.scene import Layer
 from mosaic.engine.tiff import blank, decode
@@ -64,7 +66,7 @@ class Drawing:
             self.uncover(part, np.flatnonzero(tiles == tile).tolist())
             self.turns.over(self.number, tile)
 
-    async def fill(self, found: Head, made: Ready, where: list[Span | None]) -> None:
+    async def fill(self, found: Head | Foreign, made: Ready, where: list[Span | None]) -> None:
         """Fetch, decode and draw."""
         plan = made.draw
         first: dict[int, int] = {}
@@ -73,7 +75,10 @@ class Drawing:
                 self.waiting[row] = self.waiting.get(row, 0) + 1
                 self.arrived.setdefault(row, asyncio.Event())
                 first.setdefault(row, unit.tile)
-        portions = groups(where, self.run.known.settings)
+        if isinstance(found, Foreign):
+            portions = places(plan)
+        else:
+            portions = groups(where, self.run.known.settings)
         by_tile: dict[int, list[Unit]] = {tile: [] for tile in self.turns.tiles[self.number]}
         for unit in plan.units:
             by_tile[unit.tile].append(unit)
@@ -86,7 +91,7 @@ class Drawing:
 
     async def fetch(
         self,
-        found: Head,
+        found: Head | Foreign,
         plan: Draw,
         where: list[Span | None],
         rows: list[int],
@@ -94,29 +99,20 @@ class Drawing:
     ) -> None:
         """One request's blocks, decoded."""
         budget, tally = self.run.budget, self.run.outcome.tally
-        one = found.tiff.levels[plan.level]
+        one = found.raster.levels[plan.level]
         for row in rows:
-            image = one.mask if plan.table.mask[row] else one.image
-            assert image is not None
+            image = plane(one, bool(plan.table.mask[row]))
             size = image.block[0] * image.block[1] * image.depth * image.dtype.itemsize
-            self.weight[row] = size if where[row] is not None else 0
+            there = isinstance(found, Foreign) or where[row] is not None
+            self.weight[row] = size if there else 0
         packed = sum(span.stop - span.start for row in rows if (span := where[row]) is not None)
         order = (min(first[row] for row in rows), self.number, self.place)
         await budget.enter(order, packed + sum(self.weight[row] for row in rows))
         try:
-            data: list[memoryview | None] = [None] * len(rows)
-            if where[rows[0]] is not None:
-                asked = [span for row in rows if (span := where[row]) is not None]
-                data = list(
-                    await self.run.gate.get_ranges_async(
-                        self.scene.href,
-                        starts=[span.start for span in asked],
-                        ends=[span.stop for span in asked],
-                        expect=found.meta,
-                    )
-                )
-            parts = [slice(start, start + _PART) for start in range(0, len(rows), _PART)]
-            await all_of([self.decode(found, plan, rows[p], data[p]) for p in parts])
+            if isinstance(found, Foreign):
+                await self.ask(found, plan, rows)
+            else:
+                await self.request(found, plan, where, rows)
             tally.blocks += len(rows)
         except MosaicError as error:
             self.run.failed(self.scene, error)
@@ -125,6 +121,35 @@ class Drawing:
         finally:
             budget.free(packed)
             budget.rest()
+
+    async def request(
+        self, found: Head, plan: Draw, where: list[Span | None], rows: list[int]
+    ) -> None:
+        """Blocks by the gate, and decoded by the pool."""
+        data: list[memoryview | None] = [None] * len(rows)
+        if where[rows[0]] is not None:
+            asked = [span for row in rows if (span := where[row]) is not None]
+            data = list(
+                await self.run.gate.get_ranges_async(
+                    found.chunks.href,
+                    starts=[span.start for span in asked],
+                    ends=[span.stop for span in asked],
+                    expect=found.meta,
+                )
+            )
+        parts = [slice(start, start + _PART) for start in range(0, len(rows), _PART)]
+        await all_of([self.decode(found, plan, rows[p], data[p]) for p in parts])
+
+    async def ask(self, found: Foreign, plan: Draw, rows: list[int]) -> None:
+        """Blocks at one place, in several bands, and of their mask, by GDAL."""
+        table = plan.table
+        r, c, _ = table.place[rows[0]].tolist()
+        images = [row for row in rows if not table.mask[row]]
+        masks = [row for row in rows if table.mask[row]]
+        bands = tuple(int(table.place[row, 2]) for row in images)
+        made = await self.run.known.desk.read(found, plan.level, r, c, bands, bool(masks))
+        for row, block in zip([*images, *masks], made, strict=True):
+            self.land(row, block)
 
     async def decode(
         self, found: Head, plan: Draw, rows: list[int], data: Sequence[memoryview | None]
@@ -137,13 +162,13 @@ class Drawing:
             for row, raw in zip(rows, data, strict=True):
                 image = one.mask if plan.table.mask[row] else one.image
                 assert image is not None
-                r, c, plane = plan.table.place[row].tolist()
+                r, c, band = plan.table.place[row].tolist()
                 try:
                     if raw is None:
                         fill = found.tiff.fill if image is one.image else image.dtype.type(0)
                         made.append(blank(image, fill, r, c))
                     else:
-                        made.append(decode(image, raw, r, c, plane))
+                        made.append(decode(image, raw, r, c, band))
                 except TiffError as error:
                     made.append(error)
             return made
@@ -160,7 +185,7 @@ class Drawing:
             self.blocks[row] = block
             self.arrived[row].set()
 
-    async def paint(self, found: Head, made: Ready, tile: int, units: list[Unit]) -> None:
+    async def paint(self, found: Head | Foreign, made: Ready, tile: int, units: list[Unit]) -> None:
         """A tile's portions, when their blocks are there and the scenes above are drawn."""
         budget, plan = self.run.budget, made.draw
         for unit in units:
@@ -182,25 +207,24 @@ class Drawing:
                     budget.free(self.weight[row])
         self.turns.over(self.number, tile)
 
-    def put(self, found: Head, made: Ready, unit: Unit) -> None:
+    def put(self, found: Head | Foreign, made: Ready, unit: Unit) -> None:
         """One portion onto the canvas; the bands one after the other."""
         plan = made.draw
         for band in range(len(self.layer.bands)):
-            part = window(found.tiff, self.scene, self.layer, plan, unit, self.blocks, band)
+            part = window(found.raster, self.scene, self.layer, plan, unit, self.blocks, band)
             if made.same:
                 copied(self.canvas, band, plan, unit, part)
             else:
                 warped(self.canvas, band, plan, unit, part, self.layer.method, made.scale)
 
-    def bereft(self, found: Head, plan: Draw, unit: Unit) -> list[int]:
+    def bereft(self, found: Head | Foreign, plan: Draw, unit: Unit) -> list[int]:
         """Pieces of a portion whose blocks are lost."""
         lost = [row for row in unit.blocks.tolist() if self.blocks[row] is None]
-        one = found.tiff.levels[plan.level]
+        one = found.raster.levels[plan.level]
         bounds = plan.lattice.bounds[unit.pieces]
         hit = np.zeros(len(bounds), bool)
         for row in lost:
-            image = one.mask if plan.table.mask[row] else one.image
-            assert image is not None
+            image = plane(one, bool(plan.table.mask[row]))
             (rows, columns), (r, c, _) = image.block, plan.table.place[row].tolist()
             hit |= (
                 (bounds[:, 2] >= c * columns)
@@ -218,3 +242,11 @@ class Drawing:
         assert covered is not None  # without errors="ignore" the failure was raised
         for r0, c0, r1, c1 in part.target[pieces].tolist():
             covered[r0:r1, c0:c1] &= filled[r0:r1, c0:c1]
+
+
+def places(plan: Draw) -> list[list[int]]:
+    """Rows of a table of blocks that lie at one place: GDAL reads them together."""
+    found: dict[tuple[int, int], list[int]] = {}
+    for row, (r, c, _) in enumerate(plan.table.place.tolist()):
+        found.setdefault((r, c), []).append(row)
+    return list(found.values())

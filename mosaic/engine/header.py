@@ -9,6 +9,7 @@ import numpy as np
 from affine import Affine
 
 from mosaic.engine.lattice import Grid, Lattice
+from mosaic.engine.raster import Raster
 from mosaic.engine.scene import Scene
 from mosaic.engine.tiff import Chunks, Tiff, parse
 from mosaic.errors import Problem, SourceMismatchError, TiffError, UsageError
@@ -35,6 +36,11 @@ class Head:
     """The version they come from; blocks must be of the same."""
     spans: tuple[Span, ...]
     """What was asked for."""
+
+    @property
+    def raster(self) -> Raster:
+        """What the engine asks of it."""
+        return self.tiff
 
     @property
     def ready(self) -> int:
@@ -70,22 +76,22 @@ async def more(gate: Gate, chunks: Chunks, spans: Sequence[Span], meta: Meta | N
     return chunks.add(spans, found)
 
 
-def own_grid(scene: Scene, tiff: Tiff) -> Grid:
+def own_grid(scene: Scene, file: Raster) -> Grid:
     """The grid of a file as it says itself, where it differs from its item's.
 
     Raises SourceMismatchError where it lies elsewhere by more than half a pixel, or has another
     shape. A file that doesn't tell its place, or its CRS, has its item's.
     """
     said = scene.grid
-    if tiff.shape != said.shape:
+    if file.shape != said.shape:
         raise _mismatch(
-            scene, f"it has {_size(tiff.shape)} pixels, its item says {_size(said.shape)}"
+            scene, f"it has {_size(file.shape)} pixels, its item says {_size(said.shape)}"
         )
-    transform = tiff.geo.transform
+    transform = file.geo.transform
     if transform is None:
         return said
     own = Grid(said.crs, said.shape, tuple(transform))
-    crs = _crs(tiff)
+    crs = _crs(file)
     height, width = said.shape
     corners = np.array([0.0, width, 0.0, width]), np.array([0.0, 0.0, height, height])
     x, y = own.xy(*corners)
@@ -109,8 +115,8 @@ def moved(lattice: Lattice, said: Grid, own: Grid) -> Lattice:
     return replace(lattice, column=a * column + b * row + c, row=d * column + e * row + f)
 
 
-def _crs(tiff: Tiff) -> str | None:
-    found = tiff.geo.crs
+def _crs(file: Raster) -> str | None:
+    found = file.geo.crs
     if found is None:
         return None
     try:

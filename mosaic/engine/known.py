@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from mosaic import bridge
 from mosaic.engine.blocks import Draw, spans
 from mosaic.engine.cover import Cells, Cover, cover
-from mosaic.engine.header import Head, head, more
+from mosaic.engine.foreign import Desk, Foreign
+from mosaic.engine.formats import FIRST as LOOPED
+from mosaic.engine.formats import governed, is_archive, is_called_tiff, is_named, is_tiff, is_zarr
+from mosaic.engine.header import FIRST, Head, head, more
 from mosaic.engine.lattice import Grid, lattice
 from mosaic.engine.scene import Layer, Request, Scene
 from mosaic.engine.tiff import Need
+from mosaic.errors import ForeignError, TiffUnsupportedError
 from mosaic.settings import CacheSettings
 from mosaic.storage import Gate
 from mosaic.storage.ranges import Span
 
 T = TypeVar("T")
+pooled = bridge.pooled
 
 
 class Known:
@@ -27,7 +32,8 @@ class Known:
         self.request = request
         self.gate = gate
         self.cells = Cells(request.window)
-        self.heads: dict[str, asyncio.Future[Head]] = {}
+        self.desk = Desk(gate)
+        self.heads: dict[str, asyncio.Future[Head | Foreign]] = {}
         self._covers: dict[tuple[Grid, bool], asyncio.Future[Cover]] = {}
 
     @property
@@ -35,14 +41,15 @@ class Known:
         """How the gate merges ranges."""
         return self.gate.settings.cache
 
-    def close(self) -> None:
-        """Give up what is still being learned: nobody waits for it."""
+    async def close(self) -> None:
+        """Give up what is still being learned: nobody waits for it. Close what GDAL has open."""
         futures: list[asyncio.Future[Any]] = [*self.heads.values(), *self._covers.values()]
         for future in futures:
             if not future.done():
                 future.cancel()
             elif not future.cancelled():
                 future.exception()  # seen, so that asyncio doesn't tell of it
+        await self.desk.close()
 
     async def cover(self, scene: Scene, layer: Layer) -> Cover:
         """Where a scene lies; worked out once for all that share its grid."""
@@ -57,24 +64,41 @@ class Known:
             self._covers[key] = asyncio.ensure_future(pooled(work))
         return await asyncio.shield(self._covers[key])
 
-    async def head(self, href: str) -> Head:
+    async def head(self, href: str) -> Head | Foreign:
         """The header of a file, read once."""
         if href not in self.heads:
-            self.heads[href] = asyncio.ensure_future(head(self.gate, href))
+            self.heads[href] = asyncio.ensure_future(self._head(href))
         return await asyncio.shield(self.heads[href])
 
-    async def locate(self, found: Head, plan: Draw) -> list[Span | None]:
-        """Where a draw's blocks lie; parts of long tables are read first."""
+    async def _head(self, href: str) -> Head | Foreign:
+        """By our own parser if it begins as a TIFF that we know, else by GDAL."""
+        own = governed(href)
+        if own is None and is_archive(href):
+            return await self.desk.open(href, b"")
+        if own is None:
+            what = "only GDAL's own readers reach it, past mosaic's limits"
+            raise ForeignError(what, href=href, advice="give it as https://, s3://, gs:// or az://")
+        if is_zarr(own):
+            return await self.desk.open(own, b"")
+        length = LOOPED if is_named(own) else FIRST
+        first = bytes(await self.gate.get_range_async(own, start=0, length=length))
+        if not is_tiff(first) and not is_called_tiff(own):
+            return await self.desk.open(own, first)
+        try:
+            return await head(self.gate, own)
+        except TiffUnsupportedError:
+            return await self.desk.open(own, first, "GTiff")
+
+    async def locate(self, found: Head | Foreign, plan: Draw) -> list[Span | None]:
+        """Where a draw's blocks lie; parts of long tables are read first. GDAL tells of none."""
+        if isinstance(found, Foreign):
+            return [None] * len(plan.table)
         chunks = found.chunks
         while True:
             where = spans(found.tiff, plan.level, plan.table, chunks)
             if not isinstance(where, Need):
                 return where
             chunks = await more(self.gate, chunks, where.spans, found.meta)
-
-
-async def pooled(work: Callable[[], T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(bridge.pool(), work)
 
 
 async def all_of(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

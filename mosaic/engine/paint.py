@@ -13,9 +13,9 @@ from mosaic.catalog.radiometry import Recoding
 from mosaic.catalog.source import span
 from mosaic.engine.blocks import Draw, Unit
 from mosaic.engine.cover import Bools
+from mosaic.engine.raster import Raster
 from mosaic.engine.resampling import Method, Scale
 from mosaic.engine.scene import Layer, Scene
-from mosaic.engine.tiff import Tiff
 from mosaic.engine.warp import fill
 
 Array = npt.NDArray[Any]
@@ -86,7 +86,7 @@ def joined(parts: Sequence[Array], planes: Sequence[tuple[int, int]]) -> Array:
 
 
 def window(
-    tiff: Tiff,
+    file: Raster,
     scene: Scene,
     layer: Layer,
     draw: Draw,
@@ -100,16 +100,16 @@ def window(
     valid there. ``place``: of the band in the layer.
     """
     band = layer.bands[place]
-    image = tiff.levels[draw.level].image
+    image = file.levels[draw.level].image
     r0, c0, r1, c1 = unit.window
     values = np.zeros((r1 - r0, c1 - c0), image.dtype)
     valid: Bools | None = None
-    if tiff.alpha not in (None, band) or tiff.levels[draw.level].mask is not None:
+    if file.alpha not in (None, band) or file.levels[draw.level].mask is not None:
         valid = np.ones(values.shape, bool)
     for row in unit.blocks.tolist():
         at_row, at_column, plane = draw.table.place[row].tolist()
         is_mask = bool(draw.table.mask[row])
-        shape = tiff.levels[draw.level].mask.block if is_mask else image.block  # type: ignore[union-attr]
+        shape = file.levels[draw.level].mask.block if is_mask else image.block  # type: ignore[union-attr]
         top, left = at_row * shape[0] - r0, at_column * shape[1] - c0
         block = blocks[row]
         if block is None:
@@ -127,12 +127,13 @@ def window(
             values[here] = block[there][..., band]
         elif plane == band:
             values[here] = block[there][..., 0]
-        if valid is not None and tiff.alpha not in (None, band):
+        if valid is not None and file.alpha not in (None, band):
             if not image.separate:
-                valid[here] &= block[there][..., tiff.alpha] != 0
-            elif plane == tiff.alpha:
+                valid[here] &= block[there][..., file.alpha] != 0
+            elif plane == file.alpha:
                 valid[here] &= block[there][..., 0] != 0
-    nodata = tiff.nodata if tiff.nodata is not None else scene.variant.bands[band].nodata
+    own = file.nodata_of(band)
+    nodata = own if own is not None else scene.variant.bands[band].nodata
     how = scene.variant.recodings[band] if scene.variant.recodings else None
     if how is not None:
         values, valid, nodata = recoded(values, valid, how, nodata)

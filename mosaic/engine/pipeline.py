@@ -48,7 +48,7 @@ async def draw_all(
     try:
         await all_of([_layer(run, place) for place in range(len(request.layers))])
     finally:
-        run.known.close()
+        await run.known.close()
     run.outcome.tally.peak = run.budget.peak
     run.outcome.tally.headers = len(run.known.heads)
     return run.outcome

@@ -12,8 +12,10 @@ import numpy as np
 
 from mosaic.engine.blocks import Draw, draw, level
 from mosaic.engine.cover import Cells
+from mosaic.engine.foreign import Foreign
 from mosaic.engine.header import Head, moved, own_grid
 from mosaic.engine.lattice import Grid, Lattice, scale
+from mosaic.engine.raster import plane
 from mosaic.engine.resampling import METHODS
 from mosaic.engine.scene import Layer, Request, Scene
 from mosaic.settings import CacheSettings, Limits
@@ -33,22 +35,22 @@ class Ready:
 
 
 def ready(
-    request: Request, cells: Cells, layer: Layer, scene: Scene, part: Lattice, head: Head
+    request: Request, cells: Cells, layer: Layer, scene: Scene, part: Lattice, head: Head | Foreign
 ) -> Ready:
     """How the pieces of a scene's lattice, in its full pixels, are drawn.
 
     Raises SourceMismatchError where the file isn't where its item says, TiffUnsupportedError where
     it has fewer bands.
     """
-    tiff = head.tiff
-    own = own_grid(scene, tiff)
+    file = head.raster
+    own = own_grid(scene, file)
     ratio = scale(request.target, own)
-    at = level([one.image.shape for one in tiff.levels], ratio)
-    shape = tiff.levels[at].image.shape
-    there = ratio[0] * shape[0] / tiff.shape[0], ratio[1] * shape[1] / tiff.shape[1]
+    at = level([one.image.shape for one in file.levels], ratio)
+    shape = file.levels[at].image.shape
+    there = ratio[0] * shape[0] / file.shape[0], ratio[1] * shape[1] / file.shape[1]
     same = at == 0 and is_same(request.target, own)
     how = METHODS["nearest"] if same and not layer.method.footprint else layer.method
-    found = draw(tiff, layer.bands, moved(part, scene.grid, own), cells, how, there, at)
+    found = draw(file, layer.bands, moved(part, scene.grid, own), cells, how, there, at)
     return Ready(found, there, same)
 
 
@@ -91,6 +93,8 @@ class Cost:
     """Bytes that travel."""
     used: int = 0
     """Bytes of these that the asked pixels are made of: a block's share of needed pixels."""
+    foreign: int = 0
+    """Files that GDAL reads: what it asks for their pixels isn't counted."""
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -98,11 +102,14 @@ class Cost:
             self.requests + other.requests,
             self.bytes + other.bytes,
             self.used + other.used,
+            self.foreign + other.foreign,
         )
 
 
-def header_cost(head: Head) -> Cost:
+def header_cost(head: Head | Foreign) -> Cost:
     """What a header takes in a process that never saw it."""
+    if isinstance(head, Foreign):
+        return Cost(1, foreign=1)
     size = head.chunks.size
     ends = [span.stop if size is None else min(span.stop, size) for span in head.spans]
     total = sum(end - span.start for end, span in zip(ends, head.spans, strict=True))
@@ -110,9 +117,11 @@ def header_cost(head: Head) -> Cost:
 
 
 def blocks_cost(
-    head: Head, plan: Draw, where: Sequence[Span | None], settings: CacheSettings
+    head: Head | Foreign, plan: Draw, where: Sequence[Span | None], settings: CacheSettings
 ) -> Cost:
-    """What a draw's blocks take, once its header is there."""
+    """What a draw's blocks take, once its header is there; of GDAL's nothing is known."""
+    if isinstance(head, Foreign):
+        return Cost()
     made = [group for group in groups(where, settings, head.ready) if where[group[0]] is not None]
     travel = 0
     requests = 0
@@ -138,8 +147,7 @@ def shares(head: Head, plan: Draw) -> list[float]:
     for unit in plan.units:
         r0, c0, r1, c1 = unit.window
         for row in unit.blocks.tolist():
-            image = one.mask if plan.table.mask[row] else one.image
-            assert image is not None
+            image = plane(one, bool(plan.table.mask[row]))
             (rows, columns), (r, c, _) = image.block, plan.table.place[row].tolist()
             high = min(r1, (r + 1) * rows) - max(r0, r * rows)
             wide = min(c1, (c + 1) * columns) - max(c0, c * columns)
@@ -164,8 +172,8 @@ class Plan:
 
     @property
     def exact(self) -> bool:
-        """Whether nothing depends on the pixels."""
-        return self.least == self.most
+        """Whether nothing depends on the pixels, nor on GDAL."""
+        return self.least == self.most and not self.most.foreign
 
     @property
     def waste(self) -> float:
@@ -177,9 +185,11 @@ class Plan:
             text = f"{low:,.6g}" if low == high else f"{low:,.6g} to {high:,.6g}"
             return f"{text} {unit}".rstrip()
 
+        gdal = self.least.foreign, self.most.foreign
         rows = [
             ("items", both(*self.items)),
             ("files", both(self.least.files, self.most.files)),
+            *([("by GDAL", f"{both(*gdal)} files, besides what follows")] if gdal[1] else []),
             ("requests", both(self.least.requests, self.most.requests)),
             (
                 "bytes",

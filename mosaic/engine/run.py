@@ -11,7 +11,14 @@ from mosaic.engine.cover import Bools
 from mosaic.engine.known import Known
 from mosaic.engine.paint import Canvas
 from mosaic.engine.scene import Request, Scene
-from mosaic.errors import MosaicError, Problem, ReadError, SourceMismatchError, TiffError
+from mosaic.errors import (
+    ForeignError,
+    MosaicError,
+    Problem,
+    ReadError,
+    SourceMismatchError,
+    TiffError,
+)
 from mosaic.storage import Gate
 
 
@@ -77,6 +84,6 @@ class Run:
 
 def _problem(scene: Scene, error: MosaicError) -> Problem:
     what, advice = str(error), ""
-    if isinstance(error, TiffError):
+    if isinstance(error, TiffError | ForeignError):
         what, advice = error.what, error.advice
     return Problem(type(error).__name__, what, advice, scene.item, scene.asset, scene.href)

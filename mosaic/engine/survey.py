@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from mosaic.engine.cover import Bools, Cover, wave
+from mosaic.engine.header import Head
 from mosaic.engine.known import Known, all_of, pooled
 from mosaic.engine.plan import Cost, Plan, blocks_cost, header_cost, least_seconds, ready
 from mosaic.engine.scene import Layer, Request, Scene
@@ -44,7 +45,7 @@ async def survey(request: Request, gate: Gate) -> Plan:
     try:
         return await _survey(known, request)
     finally:
-        known.close()
+        await known.close()
 
 
 async def _survey(known: Known, request: Request) -> Plan:
@@ -95,7 +96,8 @@ async def _scene(
         lattice = one.lattice.take(~part[one.cell])
         made = await pooled(lambda: ready(known.request, known.cells, layer, scene, lattice, head))
         where = await known.locate(head, made.draw)
-        fresh = [span for span in where if span and span.stop > head.ready and span not in taken]
+        ready_at = head.ready if isinstance(head, Head) else 0
+        fresh = [span for span in where if span and span.stop > ready_at and span not in taken]
         later = blocks_cost(head, made.draw, where, known.settings)
         travel = sum(span.stop - span.start for span in fresh)
         most.add(scene, Cost(0, len(fresh), max(travel, later.bytes if fresh else 0), later.used))
