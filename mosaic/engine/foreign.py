@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mosaic.bridge import pooled
-from mosaic.engine.formats import ZARR, is_archive, is_vrt, is_zarr, names_others
+from mosaic.engine.formats import ZARR, is_archive, is_hdf5, is_vrt, is_zarr, names_others
 from mosaic.engine.gdal_process import Died, Hung, Refused, gdal_process
 from mosaic.engine.gdal_worker import Name, Told
 from mosaic.engine.raster import Raster
@@ -116,6 +116,10 @@ def described(told: Told, name: Name, href: str, sources: tuple[str, ...]) -> Fo
     """GDAL's word on a file as a header. Raises ForeignError for what can't be shown."""
     if told.problem:
         raise ForeignError(told.problem, href=href, advice="convert it")
+    if told.driver == "netCDF" and told.transform is None:
+        # GDAL turns some of these upside down, by guess
+        what = "a NetCDF that doesn't tell where it lies: nor which of its rows is the first"
+        raise ForeignError(what, href=href, advice="give it in a VRT, or convert it")
     dtype = np.result_type(*map(np.dtype, told.dtypes))
     count = len(told.dtypes)
     levels = []
@@ -158,6 +162,8 @@ class Desk:
 
         Raises ForeignError where GDAL can't read it or mustn't, StorageError where storage fails.
         """
+        if is_hdf5(first):  # by name, GDAL might take another driver, which turns rows round
+            driver = "netCDF"
         remote = "://" in href
         sources: tuple[str, ...] = ()
         if is_vrt(first):

@@ -14,6 +14,7 @@ ZARR = (".zarray", ".zgroup", ".zattrs", ".zmetadata")
 """Files of a Zarr store that no reader takes for sidecars."""
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 _NAMES = re.compile(
     r"\.(jp2|j2k|jpx|j2c|nc|nc4|cdf|h5|hdf5?|grib2?|grb2?|png|jpe?g|webp|gif|img|vrt|bil|hgt|asc)$",
     re.IGNORECASE,
@@ -34,6 +35,11 @@ def bare(href: str) -> str:
 def is_tiff(first: bytes) -> bool:
     """Whether a file that begins so says it is a TIFF."""
     return first[:4] in _TIFF
+
+
+def is_hdf5(first: bytes) -> bool:
+    """Whether a file that begins so is HDF5, as NetCDF 4 is."""
+    return first.startswith(_HDF5)
 
 
 def is_vrt(first: bytes) -> bool:

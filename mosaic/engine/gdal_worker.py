@@ -46,6 +46,8 @@ class Name:
 class Told:
     """What GDAL says of a file."""
 
+    driver: str
+    """GDAL's driver."""
     shapes: tuple[tuple[int, int], ...]
     """Height and width of the raster and its overviews, from fine to coarse."""
     blocks: tuple[tuple[int, int], ...]
@@ -141,6 +143,7 @@ def told(handles: _Handles, name: Name) -> Told:
             blocks.append(one.block_shapes[0])
             handles.give(name, level, one)
         return Told(
+            driver=handle.driver,
             shapes=tuple(shapes),
             blocks=tuple(blocks),
             dtypes=dtypes,

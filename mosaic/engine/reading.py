@@ -27,6 +27,7 @@ from mosaic.outline import box_bounds
 from mosaic.storage import Gate, default_gate
 
 Bools = npt.NDArray[np.bool_]
+_SHOWN = frozenset("uint8 int8 uint16 int16 uint32 int32 uint64 int64 float32 float64".split())
 MOST = 1 << 36
 """Pixels of a result, beyond which it can't be meant."""
 
@@ -204,6 +205,12 @@ def requested(
         one = mosaic.assets[asset]
         scenes = tuple(scenes_of(mosaic, one, target, span, raw))
         declared = tuple(one.bands[place] for place in places)
+        odd = {band.dtype for band in declared if band.dtype not in _SHOWN}
+        if odd:
+            raise UsageError(
+                f"{asset} is {', '.join(sorted(odd))}: complex numbers can't be read; "
+                "choose others by bands=, or index their amplitude"
+            )
         how = method(resampling or one.resampling)
         layers.append(Layer(asset, tuple(places), declared, how, scenes))
         where |= {(asset, place): (len(layers) - 1, at) for at, place in enumerate(places)}
