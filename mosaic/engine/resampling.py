@@ -44,7 +44,7 @@ METHODS = {
         Method("cubic", 2),
         Method("cubic_spline", 2, widens=True),
         Method("lanczos", 3, widens=True),
-        *(Method(n, 0, True) for n in ("average", "mode", "min", "max", "med", "q1", "q3")),
+        *(Method(n, 0, True) for n in ("average", "rms", "mode", "min", "max", "med", "q1", "q3")),
     )
 }
 """Methods by name."""

@@ -27,7 +27,7 @@ Bools = npt.NDArray[np.bool_]
 _NO_MASK = np.empty((0, 0), np.bool_)
 _NO_MASK.flags.writeable = False
 
-_FOOTPRINTS = ("average", "min", "max", "mode", "q1", "med", "q3")
+_FOOTPRINTS = ("average", "rms", "min", "max", "mode", "q1", "med", "q3")
 _FILTERS = ("bilinear", "cubic", "cubic_spline", "lanczos")
 
 
