@@ -168,17 +168,18 @@ def _blocks(image: Plane, needs: Ints) -> list[tuple[int, int]]:
 
 
 def spans(
-    tiff: Tiff, at: int, table: Table, chunks: Chunks | None = None
+    tiff: Tiff, at: int, table: Table, chunks: Chunks | None = None, masks: bool | None = None
 ) -> list[Span | None] | Need:
     """Where blocks lie in the file; None for those that it leaves out.
 
-    A Need where parts of the tables of blocks must be fetched first. Raises TiffBlockError.
+    ``masks``: only those of the mask, or only the others. A Need where parts of the tables of
+    blocks must be fetched first. Raises TiffBlockError.
     """
     one = tiff.levels[at]
     found: list[Span | None] = [None] * len(table)
     for image, mine in ((one.image, ~table.mask), (one.mask, table.mask)):
         rows = np.flatnonzero(mine)
-        if image is None or not len(rows):
+        if image is None or not len(rows) or masks not in (None, bool(table.mask[rows[0]])):
             continue
         located: Blocks | Need = image.locate(*table.place[rows].T, chunks=chunks)
         if isinstance(located, Need):

@@ -14,7 +14,7 @@ from mosaic.engine.header import Head
 from mosaic.engine.known import all_of, pooled
 from mosaic.engine.lattice import Lattice
 from mosaic.engine.paint import Array, copied, warped, window
-from mosaic.engine.plan import Ready, groups, ready
+from mosaic.engine.plan import Ready, portions, ready
 from mosaic.engine.raster import plane
 from mosaic.engine.run import Run
 from mosaic.engine.scene import Layer
@@ -76,15 +76,15 @@ class Drawing:
                 self.arrived.setdefault(row, asyncio.Event())
                 first.setdefault(row, unit.tile)
         if isinstance(found, Foreign):
-            portions = places(plan)
+            made_of = places(plan)
         else:
-            portions = groups(where, self.run.known.settings)
+            made_of = portions(found, plan, where, self.run.known.settings)
         by_tile: dict[int, list[Unit]] = {tile: [] for tile in self.turns.tiles[self.number]}
         for unit in plan.units:
             by_tile[unit.tile].append(unit)
         await all_of(
             [
-                *(self.fetch(found, plan, where, rows, first) for rows in portions),
+                *(self.fetch(found, plan, where, rows, first) for rows in made_of),
                 *(self.paint(found, made, tile, units) for tile, units in by_tile.items()),
             ]
         )
@@ -129,12 +129,13 @@ class Drawing:
         data: list[memoryview | None] = [None] * len(rows)
         if where[rows[0]] is not None:
             asked = [span for row in rows if (span := where[row]) is not None]
+            file = found.beside if found.beside and plan.table.mask[rows[0]] else found
             data = list(
                 await self.run.gate.get_ranges_async(
-                    found.chunks.href,
+                    file.chunks.href,
                     starts=[span.start for span in asked],
                     ends=[span.stop for span in asked],
-                    expect=found.meta,
+                    expect=file.meta,
                 )
             )
         parts = [slice(start, start + _PART) for start in range(0, len(rows), _PART)]

@@ -36,6 +36,8 @@ class Head:
     """The version they come from; blocks must be of the same."""
     spans: tuple[Span, ...]
     """What was asked for."""
+    beside: Head | None = None
+    """The header of its masks, where these lie in a file beside it (``.msk``)."""
 
     @property
     def raster(self) -> Raster:
@@ -67,6 +69,11 @@ async def head(gate: Gate, href: str) -> Head:
         asked += found.spans
         found = parse(chunks, found)
     raise TiffError("its directories don't end", href=href)
+
+
+def masked(found: Head, beside: Head) -> Head:
+    """A file with the masks of a file beside it. Raises TiffError, TiffUnsupportedError."""
+    return replace(found, tiff=found.tiff.masked_by(beside.tiff), beside=beside)
 
 
 async def more(gate: Gate, chunks: Chunks, spans: Sequence[Span], meta: Meta | None) -> Chunks:

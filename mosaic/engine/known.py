@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from mosaic import bridge
@@ -12,10 +13,10 @@ from mosaic.engine.cover import Cells, Cover, cover
 from mosaic.engine.foreign import Desk, Foreign
 from mosaic.engine.formats import FIRST as LOOPED
 from mosaic.engine.formats import governed, is_archive, is_called_tiff, is_named, is_tiff, is_zarr
-from mosaic.engine.header import FIRST, Head, head, more
+from mosaic.engine.header import FIRST, Head, head, masked, more
 from mosaic.engine.lattice import Grid, lattice
 from mosaic.engine.scene import Layer, Request, Scene
-from mosaic.engine.tiff import Need
+from mosaic.engine.tiff import Need, Tiff
 from mosaic.errors import ForeignError, TiffUnsupportedError
 from mosaic.settings import CacheSettings
 from mosaic.storage import Gate
@@ -85,20 +86,39 @@ class Known:
         if not is_tiff(first) and not is_called_tiff(own):
             return await self.desk.open(own, first)
         try:
-            return await head(self.gate, own)
+            found = await head(self.gate, own)
+            beside = None if found.tiff.levels[0].mask else await self._mask_of(own)
+            return masked(found, beside) if beside else found
         except TiffUnsupportedError:
             return await self.desk.open(own, first, "GTiff")
+
+    async def _mask_of(self, href: str) -> Head | None:
+        """The header of a file's masks beside it, on this machine: elsewhere none is looked for."""
+        name = f"{href}.msk"
+        if "://" in href or not await pooled(Path(name).is_file):
+            return None
+        return await head(self.gate, name)
 
     async def locate(self, found: Head | Foreign, plan: Draw) -> list[Span | None]:
         """Where a draw's blocks lie; parts of long tables are read first. GDAL tells of none."""
         if isinstance(found, Foreign):
             return [None] * len(plan.table)
-        chunks = found.chunks
+        if found.beside is None:
+            return await self._located(found.tiff, plan, found, None)
+        images = await self._located(found.tiff, plan, found, False)
+        masks = await self._located(found.tiff, plan, found.beside, True)
+        return [a if a is not None else b for a, b in zip(images, masks, strict=True)]
+
+    async def _located(
+        self, tiff: Tiff, plan: Draw, file: Head, masks: bool | None
+    ) -> list[Span | None]:
+        """Where blocks lie in a file: the raster's, or that of its masks."""
+        chunks = file.chunks
         while True:
-            where = spans(found.tiff, plan.level, plan.table, chunks)
+            where = spans(tiff, plan.level, plan.table, chunks, masks)
             if not isinstance(where, Need):
                 return where
-            chunks = await more(self.gate, chunks, where.spans, found.meta)
+            chunks = await more(self.gate, chunks, where.spans, file.meta)
 
 
 async def all_of(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

@@ -81,6 +81,26 @@ def groups(
     return found + [[row] for row in range(len(where)) if row not in taken]
 
 
+def portions(
+    head: Head,
+    plan: Draw,
+    where: Sequence[Span | None],
+    settings: CacheSettings,
+    fresh: bool = True,
+) -> list[list[int]]:
+    """As :func:`groups`, of a file and of the masks beside it; not ``fresh``: with its header."""
+    parts = [(head, np.arange(len(where)))]
+    if head.beside is not None:
+        mask = plan.table.mask
+        parts = [(head, np.flatnonzero(~mask)), (head.beside, np.flatnonzero(mask))]
+    found: list[list[int]] = []
+    for one, rows in parts:
+        at_hand = 0 if fresh else one.ready
+        made = groups([where[row] for row in rows.tolist()], settings, at_hand)
+        found += [rows[group].tolist() for group in made]
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """What is asked of storage."""
@@ -122,7 +142,8 @@ def blocks_cost(
     """What a draw's blocks take, once its header is there; of GDAL's nothing is known."""
     if isinstance(head, Foreign):
         return Cost()
-    made = [group for group in groups(where, settings, head.ready) if where[group[0]] is not None]
+    every = portions(head, plan, where, settings, fresh=False)
+    made = [group for group in every if where[group[0]] is not None]
     travel = 0
     requests = 0
     for group in made:
