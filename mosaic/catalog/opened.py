@@ -18,7 +18,7 @@ from mosaic.catalog.assets import Asset, asset_of
 from mosaic.catalog.columns import Longs
 from mosaic.catalog.folder import Folder, ParquetColumns
 from mosaic.catalog.href import resolve
-from mosaic.catalog.layout import ITEMS, MARK
+from mosaic.catalog.layout import ITEMS, MARK, MASK
 from mosaic.catalog.order import NEVER, drawn, times
 from mosaic.catalog.variants import Variant, traits_of
 from mosaic.errors import CatalogError, UsageError
@@ -56,6 +56,18 @@ class Opened:
             for row, href in zip(mine.tolist(), kept.to_pylist(), strict=True):
                 # an absolute path means this machine, wherever the catalog lies
                 found[row] = href if href.startswith("/") else resolve(href, self.base)
+        return found
+
+    def masks(self, asset: Asset, rows: Longs) -> list[bool]:
+        """Whether the masks of these files lie beside them, as the items say."""
+        found = [False] * len(rows)
+        for place, key in enumerate(asset.keys):
+            if not self.columns.has(f"assets.{key}.{MASK}"):
+                continue
+            mine = np.flatnonzero(asset.key[rows] == place)
+            told = self.columns.take(f"assets.{key}.{MASK}", asset.item[rows[mine]])
+            for row, beside in zip(mine.tolist(), told.to_pylist(), strict=True):
+                found[row] = beside is True
         return found
 
 

@@ -47,7 +47,7 @@ class Drawing:
         """The scene's pieces of a lattice, at full resolution."""
         run, scene = self.run, self.scene
         try:
-            found = await run.known.head(scene.href)
+            found = await run.known.head(scene.href, scene.mask)
             plan = await pooled(
                 lambda: ready(run.request, run.cells, self.layer, scene, part, found)
             )

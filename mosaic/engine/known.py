@@ -65,13 +65,13 @@ class Known:
             self._covers[key] = asyncio.ensure_future(pooled(work))
         return await asyncio.shield(self._covers[key])
 
-    async def head(self, href: str) -> Head | Foreign:
-        """The header of a file, read once."""
+    async def head(self, href: str, mask: bool = False) -> Head | Foreign:
+        """The header of a file, read once. ``mask``: its masks lie beside it, as its item says."""
         if href not in self.heads:
-            self.heads[href] = asyncio.ensure_future(self._head(href))
+            self.heads[href] = asyncio.ensure_future(self._head(href, mask))
         return await asyncio.shield(self.heads[href])
 
-    async def _head(self, href: str) -> Head | Foreign:
+    async def _head(self, href: str, mask: bool) -> Head | Foreign:
         """By our own parser if it begins as a TIFF that we know, else by GDAL."""
         own = governed(href)
         if own is None and is_archive(href):
@@ -87,15 +87,16 @@ class Known:
             return await self.desk.open(own, first)
         try:
             found = await head(self.gate, own)
-            beside = None if found.tiff.levels[0].mask else await self._mask_of(own)
+            beside = None if found.tiff.levels[0].mask else await self._mask_of(own, mask)
             return masked(found, beside) if beside else found
         except TiffUnsupportedError:
             return await self.desk.open(own, first, "GTiff")
 
-    async def _mask_of(self, href: str) -> Head | None:
-        """The header of a file's masks beside it, on this machine: elsewhere none is looked for."""
-        name = f"{href}.msk"
-        if "://" in href or not await pooled(Path(name).is_file):
+    async def _mask_of(self, href: str, told: bool) -> Head | None:
+        """The header of a file's masks beside it: where none is told of, only on this machine."""
+        path, mark, query = href.partition("?") if "://" in href else (href, "", "")
+        name = f"{path}.msk{mark}{query}"
+        if not told and ("://" in href or not await pooled(Path(name).is_file)):
             return None
         return await head(self.gate, name)
 

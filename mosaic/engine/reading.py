@@ -238,7 +238,7 @@ def scenes_of(
         rows = rows[(time >= span[0]) & (time <= span[1])]
     rows = rows[np.argsort(-mosaic.z[asset.item[rows]], kind="stable")]
     shapes, transforms = asset.grids.shape[rows], asset.grids.transform[rows]
-    hrefs = mosaic.hrefs(asset, rows)
+    hrefs, masks = mosaic.hrefs(asset, rows), mosaic.masks(asset, rows)
     ids = mosaic.id.take(asset.item[rows]).to_pylist()
     for place, row in enumerate(rows.tolist()):
         variant: Variant = asset.variants[asset.variant[row]]
@@ -249,4 +249,5 @@ def scenes_of(
             hrefs[place],
             Grid(asset.grids.name(row), (height, width), tuple(transforms[place].tolist())),
             replace(variant, recodings=None) if raw else variant,
+            masks[place],
         )

@@ -27,6 +27,8 @@ class Scene:
     """Its pixels, as the item tells them."""
     variant: Variant
     """Its bands, and how their numbers become the layer's."""
+    mask: bool = False
+    """Whether its masks lie in a file beside it (``.msk``), as the item says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ async def _scene(
 
     Waves after the first may ask for one block at a time, so at most each is a request.
     """
-    head = await known.head(scene.href)
+    head = await known.head(scene.href, scene.mask)
     first = Cost()
     taken: set[tuple[int, ...]] = set()
     if part.any():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from rasterio.enums import Resampling
 import mosaic
 from mosaic.errors import ReadError, UsageError
 from mosaic.storage import Gate
+from tests.support.range_server import RangeServer
 
 SIZE = 300
 KINDS: dict[str, dict[str, Any]] = {
@@ -119,7 +121,18 @@ def test_masks_beside_a_file(coarse: int, blocks: dict[str, Any], tmp_path: Path
     got = mosaic.read(tmp_path / "m", geobox=box, gate=Gate())
     np.testing.assert_array_equal(got.valid, masks)
     np.testing.assert_array_equal(got.values, np.where(masks, pixels, 0))
+    # a mosaic that is published with its scenes tells of the masks: nothing is looked for
+    shutil.copy(path, tmp_path / "m" / "a.tif")
+    shutil.copy(tmp_path / "a.tif.msk", tmp_path / "m" / "a.tif.msk")
+    mosaic.build(tmp_path / "m" / "a.tif", tmp_path / "m", dst_crs="EPSG:32632", overwrite=True)
+    names = [one for one in (tmp_path / "m").rglob("*") if one.is_file()]
+    with RangeServer({one.name: one.read_bytes() for one in names}) as server:
+        far = mosaic.read(server.url("").rstrip("/"), geobox=box, gate=Gate())
+        np.testing.assert_array_equal(far.valid, masks)
+        assert {status for *_, status in server.counts.log} == {206}
+        assert server.counts.heads == 0
     (tmp_path / "a.tif.msk").write_bytes(b"II*\0 nothing")
+    mosaic.build(path, tmp_path / "m", dst_crs="EPSG:32632", overwrite=True)
     with pytest.raises(ReadError, match=r"a\.tif"):
         mosaic.read(tmp_path / "m", geobox=box, gate=Gate())
 
