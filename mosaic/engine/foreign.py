@@ -222,8 +222,7 @@ class Desk:
                 verb, *arguments, patience=patience, active=self._active
             )
         except Refused as error:
-            failed = ForeignError(f"GDAL can't read it ({plain(str(error), name)})", href=href)
-            failed.advice = _NETCDF if "userfaultfd" in str(error).lower() else "mend or leave out"
+            failed = refusal(str(error), name, href)
         except Died:
             what = "GDAL's process ended while it read this file"
             failed = ForeignError(what, href=href, advice="mend the file or leave it out")
@@ -276,10 +275,19 @@ class Desk:
             raise ForeignError(what, href=href, advice="check the path") from error
 
 
-_NETCDF = (
-    "fetch the file first: over HTTP GDAL's NetCDF driver needs a kernel that lets it handle page "
-    "faults (vm.unprivileged_userfaultfd=1)"
-)
+def refusal(text: str, name: Name, href: str) -> ForeignError:
+    """GDAL's message as an error that says what to do."""
+    if "not recognized" in text or "No such driver" in text:
+        what = "no driver of rasterio's GDAL knows its format"
+        return ForeignError(what, href=href, advice="convert it to a GeoTIFF")
+    if "://" in href and name.driver == "netCDF":
+        advice = (
+            "fetch the file first if it is sound: over HTTP, GDAL's NetCDF driver must be let "
+            "handle page faults (sysctl vm.unprivileged_userfaultfd=1)"
+        )
+    else:
+        advice = "mend it or leave it out"
+    return ForeignError(f"GDAL can't read it ({plain(text, name)})", href=href, advice=advice)
 
 
 def plain(text: str, name: Name) -> str:

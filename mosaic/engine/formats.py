@@ -58,8 +58,8 @@ def is_called_tiff(href: str) -> bool:
 
 
 def is_zarr(href: str) -> bool:
-    """Whether an href is a Zarr store: a folder, which has no first bytes."""
-    return bare(href).endswith(".zarr")
+    """Whether an href is a Zarr store, or an array in one: a folder, which has no first bytes."""
+    return ".zarr/" in f"{bare(href)}/"
 
 
 def is_archive(href: str) -> bool:

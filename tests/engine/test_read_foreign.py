@@ -184,6 +184,23 @@ def test_remote_files_are_read_through_the_gate(
         assert len(set(zip((path for path, _ in asked), spans, strict=True))) == len(spans)
 
 
+@pytest.mark.parametrize("far", [False, True])
+def test_an_array_in_a_zarr_store(
+    far: bool, files: Path, server: RangeServer, tmp_path: Path
+) -> None:
+    [name] = [
+        one.parent.name
+        for one in (files / "a.zarr").glob("*/.zarray")
+        if len(orjson.loads(one.read_bytes())["shape"]) == 2
+    ]
+    base = server.url("a.zarr") if far else f"{files}/a.zarr"
+    out = built(tmp_path / "m", item(f"{base}/{name}"))
+    pixels, masks = told(files, "zarr")
+    got = mosaic.read(out, geobox=whole(), gate=gate())
+    np.testing.assert_array_equal(got.values, np.where(masks, pixels, 0))
+    assert got.valid.sum() == masks.sum()
+
+
 @pytest.mark.parametrize("method", ["nearest", "bilinear"])
 def test_another_grid_by_proj_at_every_pixel(method: str, files: Path, tmp_path: Path) -> None:
     out = built(tmp_path / "m", of_kind(files, "nc"))
