@@ -122,7 +122,7 @@ def info(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def read(
-    source: str | os.PathLike[str],
+    source: Any,
     *,
     bbox: Sequence[float] | None = None,
     geobox: GeoBox | None = None,
@@ -135,24 +135,27 @@ def read(
     raw: bool = False,
     gate: Gate | None = None,
 ) -> Reading:
-    """A window of a built mosaic: ``values, valid = mosaic.read(...)``, each (bands, y, x).
+    """A window of a mosaic: ``values, valid = mosaic.read(...)``, each (bands, y, x).
 
-    ``source``: a mosaic's folder or URL. ``bbox``: west, south, east, north in degrees (east <
-    west crosses 180); ``crs`` and ``resolution`` (pixel size, or width and height, in its units)
-    default to the mosaic's, whose own pixels are then kept; or all of this as a ``geobox``.
-    ``bands``: assets or bands, by name; all by default. ``datetime``: an instant, ``2025-06``, or
-    an interval ``a/b``. ``resampling``: rasterio's name; the mosaic's by default. ``raw``: the
-    files' own numbers; else those that the mosaic's indexes declare. ``gate``: through which
-    files are read.
+    ``source``: a built mosaic's folder or URL; or STAC items, which needn't be built first:
+    pystac's Item, ItemCollection or Catalog, a search of pystac_client, dicts, lists of these, a
+    path or URL of JSON, NDJSON or stac-geoparquet. ``bbox``: west, south, east, north in degrees
+    (east < west crosses 180); ``crs`` and ``resolution`` (pixel size, or width and height, in its
+    units) default to the mosaic's, whose own pixels are then kept, for items to those that a build
+    would choose; or all of this as a ``geobox``. ``bands``: assets or bands, by name; all by
+    default. ``datetime``: an instant, ``2025-06``, or an interval ``a/b``. ``resampling``:
+    rasterio's name; the mosaic's by default. ``raw``: the files' own numbers; else those that the
+    mosaic's indexes declare. ``gate``: through which files are read.
 
     The newest scene (by the mosaic's order) lies on top, lower ones show through its gaps. Raises
     :class:`~mosaic.errors.ReadError` naming item, asset and file for what can't be read; with
     ``errors="ignore"`` it is listed in the result's ``problems``, and ``covered`` tells where
-    nothing is missing. Raises :class:`~mosaic.errors.SourceMismatchError` for a file that lies
+    nothing is missing. Raises :class:`~mosaic.errors.InputError` for items that can't be indexed,
+    :class:`~mosaic.errors.SourceMismatchError` for a file that lies
     elsewhere than its item says, :class:`~mosaic.errors.CatalogError` for a mosaic that can't be
     read, :class:`~mosaic.errors.UsageError` for an argument that can't be meant.
     """
-    from mosaic.engine.reading import read as reading
+    from mosaic.cube.scripts import read as reading
 
     return reading(
         source,

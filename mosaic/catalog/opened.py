@@ -7,7 +7,7 @@ looked at one by one.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from mosaic.catalog.columns import Codes, codes, distinct, fixed, joined
+from mosaic.catalog.columns import Codes, Columns, codes, distinct, fixed, joined
 from mosaic.catalog.facts import told_bands
 from mosaic.catalog.folder import Folder, ParquetColumns
 from mosaic.catalog.href import resolve
@@ -26,7 +26,7 @@ from mosaic.catalog.radiometry import Recoding, recoding
 from mosaic.catalog.sentinel2 import encoded, is_sentinel2, processing_baseline
 from mosaic.catalog.source import Band, Told
 from mosaic.catalog.table import Bands, drawing_order
-from mosaic.errors import CatalogError, UsageError
+from mosaic.errors import CatalogError, Problem, UsageError
 from mosaic.grid import Grids, canonical
 
 Json = dict[str, Any]
@@ -97,7 +97,7 @@ class Opened:
     """A built mosaic."""
 
     base: str
-    """Its folder or URL."""
+    """Its folder or URL; empty for items in memory."""
     crs: str
     """Canonical name of its CRS."""
     grid: GeoBox
@@ -110,8 +110,10 @@ class Opened:
     """(n,) drawing order: the highest lies on top."""
     assets: dict[str, Asset]
     """By name; those that were asked for."""
-    columns: ParquetColumns = field(repr=False)
-    """Of ``items.parquet``."""
+    columns: Columns = field(repr=False)
+    """Of ``items.parquet``, or of items in memory: ``assets.<key>.href``, properties by name."""
+    problems: tuple[Problem, ...] = ()
+    """What was left out of it as it was opened."""
 
     def hrefs(self, asset: Asset, rows: Longs) -> list[str]:
         """Where the files of some rows of an asset lie: absolute paths or URLs."""
@@ -120,25 +122,33 @@ class Opened:
             mine = np.flatnonzero(asset.key[rows] == place)
             kept = self.columns.take(f"assets.{key}.href", asset.item[rows[mine]])
             for row, href in zip(mine.tolist(), kept.to_pylist(), strict=True):
-                # an absolute path means this machine, wherever the catalog lies
-                found[row] = href if href.startswith("/") else resolve(href, self.base)
+                # an absolute path means this machine, wherever the catalog lies; items that
+                # nobody wrote have absolute hrefs, which may carry a signature
+                whole = not self.base or href.startswith("/")
+                found[row] = href if whole else resolve(href, self.base)
         return found
 
 
-def open_mosaic(folder: Folder, assets: Sequence[str] | None = None) -> Opened:
+def open_mosaic(
+    folder: Folder,
+    assets: Sequence[str] | None = None,
+    document: Json | None = None,
+    columns: ParquetColumns | None = None,
+) -> Opened:
     """A mosaic's items and assets, by columns.
 
-    ``assets``: names of those that will be read; None for all. Raises
+    ``assets``: names of those that will be read; None for all. ``document``, ``columns``: its
+    collection and items, where they are at hand. Raises
     :class:`~mosaic.errors.NotACatalogError` where there is no mosaic,
     :class:`~mosaic.errors.CatalogError` where it can't be read,
     :class:`~mosaic.errors.UsageError` for an asset that it hasn't.
     """
-    document = folder.collection()
+    document = folder.collection() if document is None else document
     own = [str(name) for name in document["mosaic:assets"]]
     unknown = [name for name in assets or () if name not in own]
     if unknown:
         raise UsageError(f"the mosaic has no asset {', '.join(unknown)}; it has {', '.join(own)}")
-    columns = folder.columns(ITEMS)
+    columns = folder.columns(ITEMS) if columns is None else columns
     try:
         ids = columns.read("id")
         traits = _traits(columns, ids)
@@ -210,8 +220,9 @@ def _asset(
     declared = told_bands({"bands": [_known(band) for band in told["bands"]]})
     if declared is None:
         raise CatalogError(f"the asset {name} of the mosaic declares no data type; build it anew")
+    raw = bool(document.get("mosaic:raw"))
     parts = [
-        _part(columns, key, rows, declared, ids, traits)
+        _part(columns, key, rows, declared, ids, traits, raw)
         for key, rows in _keys(columns, name, len(ids))
     ]
     crs: dict[str, int] = {}
@@ -295,7 +306,13 @@ class _Part:
 
 
 def _part(
-    columns: ParquetColumns, key: str, rows: Longs, declared: Bands, ids: pa.Array, traits: Codes
+    columns: ParquetColumns,
+    key: str,
+    rows: Longs,
+    declared: Bands,
+    ids: pa.Array,
+    traits: Codes,
+    raw: bool,
 ) -> _Part:
     asset = f"assets.{key}"
     every = len(rows) == len(ids)
@@ -311,6 +328,8 @@ def _part(
     names, crs_index = _crs(columns, asset, len(ids))
     crs_index = crs_index if every else crs_index[rows]
     variants, variant = _variants(columns, key, rows, declared, ids, traits)
+    if raw:
+        variants = tuple(replace(one, recodings=None) for one in variants)
     whole = (shape[:, 0] > 0) & (shape[:, 1] > 0) & (crs_index >= 0) & (variant >= 0)
     whole &= np.isfinite(transform.sum(axis=1))
     if not whole.all():
