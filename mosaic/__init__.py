@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from mosaic.version import __version__
 
-__all__ = ["Gate", "__version__", "build", "check", "info", "read", "relocate", "stats"]
+__all__ = ["Gate", "__version__", "build", "check", "info", "plan", "read", "relocate", "stats"]
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from mosaic.builder.report import Report
     from mosaic.checker.findings import CheckReport
+    from mosaic.engine.plan import Plan
     from mosaic.engine.reading import Reading
     from mosaic.storage import Gate as Gate
     from mosaic.storage import Stats
@@ -119,6 +120,45 @@ def info(folder: str | os.PathLike[str]) -> dict[str, Any]:
     from mosaic.builder.info import describe
 
     return describe(folder)
+
+
+def plan(
+    source: Any,
+    *,
+    bbox: Sequence[float] | None = None,
+    geobox: GeoBox | None = None,
+    crs: Any = None,
+    resolution: float | Sequence[float] | None = None,
+    bands: Sequence[str] | str | None = None,
+    datetime: Any = None,
+    resampling: str | None = None,
+    errors: str = "raise",
+    raw: bool = False,
+    gate: Gate | None = None,
+) -> Plan:
+    """What :func:`read` will ask of storage, given the same: items, requests, bytes, least time.
+
+    The headers of the files are read for that, nothing is decoded. Exact where nothing depends on
+    pixels, else from least to most: holes in one scene show what lies below. ``print`` it; it has
+    ``to_dataframe()``, a row for each scene, and ``plot()``. Raises as :func:`read`, and
+    :class:`~mosaic.errors.StorageError`, :class:`~mosaic.errors.TiffError` for a header that can't
+    be read.
+    """
+    from mosaic.cube.scripts import plan as planned
+
+    return planned(
+        source,
+        bbox=bbox,
+        geobox=geobox,
+        crs=crs,
+        resolution=resolution,
+        bands=bands,
+        datetime=datetime,
+        resampling=resampling,
+        errors=errors,
+        raw=raw,
+        gate=gate,
+    )
 
 
 def read(

@@ -1,23 +1,33 @@
-"""What a read will ask of storage: pure, given headers.
+"""How a scene is drawn and fetched, and the plan of a read: pure, given headers.
 
-The pipeline draws by :func:`ready` as the plan counts by it, so that both agree to the request.
+The pipeline draws by :func:`ready` and fetches by :func:`groups` as the plan counts by them, so
+that both agree to the request.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mosaic.engine.blocks import Draw, draw, level
-from mosaic.engine.cover import Cells
+from mosaic.engine.cost import Cost
+from mosaic.engine.cover import Bools, Cells
 from mosaic.engine.header import Head, moved, own_grid
-from mosaic.engine.lattice import Grid, Lattice, scale
+from mosaic.engine.lattice import Grid, Lattice, Window, scale
+from mosaic.engine.pieces import Ints
 from mosaic.engine.resampling import METHODS
 from mosaic.engine.scene import Layer, Request, Scene
-from mosaic.settings import CacheSettings, Limits
+from mosaic.engine.telling import dataframe, html, text
+from mosaic.grid import Floats
+from mosaic.settings import CacheSettings
 from mosaic.storage.ranges import Span, coalesce
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,92 +74,59 @@ def is_same(target: Grid, own: Grid) -> bool:
     return bool((np.abs(shift - np.round(shift)) < 1e-6).all())
 
 
-def groups(
-    where: Sequence[Span | None], settings: CacheSettings, at_hand: int = 0
-) -> list[list[int]]:
-    """Blocks that are fetched by one request, as the gate will; those without bytes alone.
-
-    ``at_hand``: bytes from the file's beginning that need no request.
-    """
-    rows = [row for row, span in enumerate(where) if span is not None and span.stop > at_hand]
-    asked = [span for span in where if span is not None and span.stop > at_hand]
+def groups(where: Sequence[Span | None], settings: CacheSettings) -> list[list[int]]:
+    """Blocks that are asked for together; those without bytes alone."""
+    rows = [row for row, span in enumerate(where) if span is not None]
+    asked = [span for span in where if span is not None]
     made = coalesce(asked, gap=settings.gap, longest=settings.span)
     found = [[rows[member] for member in group.members] for group in made]
     taken = set(rows)
     return found + [[row] for row in range(len(where)) if row not in taken]
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What is asked of storage."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Footprint:
+    """Where the blocks lie that a scene is read from."""
 
-    files: int = 0
-    """Files of which anything is read."""
-    requests: int = 0
-    """Requests, those for headers included."""
-    bytes: int = 0
-    """Bytes that travel."""
-    used: int = 0
-    """Bytes of these that the asked pixels are made of: a block's share of needed pixels."""
-
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(
-            self.files + other.files,
-            self.requests + other.requests,
-            self.bytes + other.bytes,
-            self.used + other.used,
-        )
+    grid: Grid
+    """The pixels of the overview that is read."""
+    block: tuple[int, int]
+    """Rows and columns of a block."""
+    place: Ints
+    """(b, 2) row and column of each block."""
+    share: Floats
+    """(b,) the part of each block's pixels that is needed."""
+    held: Bools
+    """(b,) whether it is at hand."""
 
 
-def header_cost(head: Head) -> Cost:
-    """What a header takes in a process that never saw it."""
-    size = head.chunks.size
-    ends = [span.stop if size is None else min(span.stop, size) for span in head.spans]
-    total = sum(end - span.start for end, span in zip(ends, head.spans, strict=True))
-    return Cost(1, len(head.spans), total, 0)
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """What one scene takes."""
 
-
-def blocks_cost(
-    head: Head, plan: Draw, where: Sequence[Span | None], settings: CacheSettings
-) -> Cost:
-    """What a draw's blocks take, once its header is there."""
-    made = [group for group in groups(where, settings, head.ready) if where[group[0]] is not None]
-    travel = 0
-    requests = 0
-    for group in made:
-        spans = [span for row in group if (span := where[row]) is not None]
-        if spans[-1].stop <= head.ready:
-            continue
-        requests += 1
-        travel += max(span.stop for span in spans) - min(span.start for span in spans)
-    share = shares(head, plan)
-    used = sum(
-        int((span.stop - span.start) * part)
-        for span, part in zip(where, share, strict=True)
-        if span is not None
-    )
-    return Cost(0, requests, travel, used)
-
-
-def shares(head: Head, plan: Draw) -> list[float]:
-    """The part of each block's pixels that a draw needs."""
-    one = head.tiff.levels[plan.level]
-    needed = [0.0] * len(plan.table)
-    for unit in plan.units:
-        r0, c0, r1, c1 = unit.window
-        for row in unit.blocks.tolist():
-            image = one.mask if plan.table.mask[row] else one.image
-            assert image is not None
-            (rows, columns), (r, c, _) = image.block, plan.table.place[row].tolist()
-            high = min(r1, (r + 1) * rows) - max(r0, r * rows)
-            wide = min(c1, (c + 1) * columns) - max(c0, c * columns)
-            needed[row] += max(high, 0) * max(wide, 0) / (rows * columns)
-    return [min(part, 1.0) for part in needed]
+    item: str
+    """Id of the item."""
+    asset: str
+    """Name of the asset."""
+    href: str
+    """Where the file lies, without what may be secret."""
+    layer: int
+    """Number of the layer of the request: of an asset, or of a time."""
+    level: int
+    """Overview that is read; 0 is the raster itself."""
+    factor: float
+    """How many times coarser that is."""
+    sure: bool
+    """Whether it is read in any case; else only if holes show in what lies on top."""
+    cost: Cost
+    """What it takes."""
+    footprint: Footprint
+    """Where its blocks lie."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a read will take in a process that has nothing at hand yet."""
+    """What a read will take."""
 
     items: tuple[int, int]
     """Items that are read, at least and at most: how many depends on holes in the pixels."""
@@ -158,9 +135,18 @@ class Plan:
     most: Cost
     """If everything below is needed too."""
     seconds: float
-    """Least time that the origins' quotas allow; 0 where none is known."""
+    """Least time that the origins' quotas and distance allow where nothing is at hand; 0 where
+    nothing is known of them."""
     pixels: int
     """Pixels of the result, bands counted."""
+    depth: int = 1
+    """Layers of time of a band."""
+    rows: tuple[Row, ...] = field(default=(), repr=False)
+    """Scene by scene; those that are sure make up ``least``, all of them ``most``."""
+    target: Grid | None = field(default=None, repr=False)
+    """The grid that is read."""
+    window: Window = (0, 0, 0, 0)
+    """Which part of it: first row, first column, height, width."""
 
     @property
     def exact(self) -> bool:
@@ -170,33 +156,34 @@ class Plan:
     @property
     def waste(self) -> float:
         """Bytes that travel for one that is used."""
-        return self.least.bytes / self.least.used if self.least.used else float("nan")
+        return self.least.waste
+
+    @property
+    def shape(self) -> str:
+        """``map`` (a pancake: many blocks of few times) or ``time series`` (a churro)."""
+        return "time series" if self.depth > self.blocks else "map"
+
+    @property
+    def blocks(self) -> float:
+        """Blocks in a layer of time, of one band."""
+        layers = {row.layer for row in self.rows}
+        return sum(row.cost.blocks for row in self.rows if row.sure) / max(len(layers), 1)
 
     def __str__(self) -> str:
-        def both(low: float, high: float, unit: str = "") -> str:
-            text = f"{low:,.6g}" if low == high else f"{low:,.6g} to {high:,.6g}"
-            return f"{text} {unit}".rstrip()
+        return text(self)
 
-        rows = [
-            ("items", both(*self.items)),
-            ("files", both(self.least.files, self.most.files)),
-            ("requests", both(self.least.requests, self.most.requests)),
-            (
-                "bytes",
-                both(round(self.least.bytes / 1e6, 3), round(self.most.bytes / 1e6, 3), "MB"),
-            ),
-            ("waste", f"{self.waste:.2f} bytes for one that is used"),
-            ("quota", f"at least {self.seconds:.1f} s" if self.seconds else "none known"),
-        ]
-        return "\n".join(f"{name:9}{value}" for name, value in rows)
+    def _repr_html_(self) -> str:
+        return html(self)
 
+    def to_dataframe(self) -> pd.DataFrame:
+        """A row for each scene: item, asset, layer, level, blocks, requests, bytes, and so on."""
+        return dataframe(self)
 
-def least_seconds(costs: Sequence[tuple[Limits, Cost]]) -> float:
-    """Least time that quotas allow; each origin's requests and bytes run beside the others'."""
-    found = [0.0]
-    for limits, cost in costs:
-        if limits.requests_per_minute:
-            found.append(cost.requests / limits.requests_per_minute * 60)
-        if limits.bytes_per_second:
-            found.append(cost.bytes / limits.bytes_per_second)
-    return max(found)
+    def plot(self, color: str = "waste") -> Figure:
+        """The blocks over the window, coloured by ``waste``, ``level`` or ``held``.
+
+        Raises UsageError for another colour.
+        """
+        from mosaic.engine.figure import figure  # matplotlib takes a second
+
+        return figure(self, color)
