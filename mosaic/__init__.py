@@ -140,9 +140,8 @@ def plan(
 
     The headers of the files are read for that, nothing is decoded. Exact where nothing depends on
     pixels, else from least to most: holes in one scene show what lies below. ``print`` it; it has
-    ``to_dataframe()``, a row for each scene, and ``plot()``. Raises as :func:`read`, and
-    :class:`~mosaic.errors.StorageError`, :class:`~mosaic.errors.TiffError` for a header that can't
-    be read.
+    ``to_dataframe()``, a row for each scene, and ``plot()``. What can't be read raises as in
+    :func:`read`; with ``errors="ignore"`` it is in ``problems``, and isn't counted.
     """
     from mosaic.cube.scripts import plan as planned
 

@@ -74,4 +74,6 @@ def plan(
         "bands": wanted,
     }
     found = opened(source, gate=gate, raw=raw, errors=errors, **place)
-    return reading.plan(found, datetime=datetime, resampling=resampling, gate=gate, **place)
+    return reading.plan(
+        found, datetime=datetime, resampling=resampling, errors=errors, gate=gate, **place
+    )

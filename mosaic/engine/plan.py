@@ -21,6 +21,7 @@ from mosaic.engine.pieces import Ints
 from mosaic.engine.resampling import METHODS
 from mosaic.engine.scene import Layer, Request, Scene
 from mosaic.engine.telling import dataframe, html, text
+from mosaic.errors import Problem
 from mosaic.grid import Floats
 from mosaic.settings import CacheSettings
 from mosaic.storage.ranges import Span, coalesce
@@ -147,6 +148,8 @@ class Plan:
     """The grid that is read."""
     window: Window = (0, 0, 0, 0)
     """Which part of it: first row, first column, height, width."""
+    problems: tuple[Problem, ...] = ()
+    """What couldn't be read, with ``errors="ignore"``: it isn't counted."""
 
     @property
     def exact(self) -> bool:

@@ -102,6 +102,7 @@ def plan(
     bands: Sequence[str] | None = None,
     datetime: Any = None,
     resampling: str | None = None,
+    errors: str = "raise",
     gate: Gate,
 ) -> Plan:
     """See :func:`mosaic.plan`."""
@@ -109,7 +110,8 @@ def plan(
     request, *_ = requested(
         mosaic, target, chosen(mosaic, bands), datetime, resampling, raw=False, mixed=True
     )
-    return bridge.run(survey(request, gate))
+    found = bridge.run(survey(request, gate, ignore=errors == "ignore"))
+    return replace(found, problems=(*mosaic.problems, *found.problems))
 
 
 def chosen(mosaic: Opened, bands: Sequence[str] | None) -> list[tuple[str, str, int]]:

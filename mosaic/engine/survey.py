@@ -23,20 +23,22 @@ from mosaic.engine.known import Known, all_of, pooled
 from mosaic.engine.lattice import Grid
 from mosaic.engine.plan import Footprint, Plan, Ready, Row, groups, ready
 from mosaic.engine.scene import Layer, Request, Scene
-from mosaic.errors import redact
+from mosaic.errors import MosaicError, Problem, ReadError, SourceMismatchError, redact
 from mosaic.grid import Floats
 from mosaic.storage import Gate, Quota
 from mosaic.storage.ranges import Span
 
 
-async def survey(request: Request, gate: Gate) -> Plan:
+async def survey(request: Request, gate: Gate, *, ignore: bool = False) -> Plan:
     """What a request will take; its headers are read for that.
 
-    Raises what reading a header raises: StorageError, TiffError, SourceMismatchError.
+    Raises :class:`~mosaic.errors.ReadError` for the first header that can't be had, and
+    SourceMismatchError; with ``ignore`` these are noted instead.
     """
     known = Known(request, gate)
+    run = _Survey(known, request, ignore)
     try:
-        rows, origins = await _Survey(known, request).rows()
+        rows, origins = await run.rows()
     finally:
         known.close()
     least = sum((row.cost for row in rows if row.sure), Cost())
@@ -52,6 +54,7 @@ async def survey(request: Request, gate: Gate) -> Plan:
         tuple(rows),
         request.target,
         request.window,
+        tuple(run.problems),
     )
 
 
@@ -82,9 +85,11 @@ class _Looked:
 class _Survey:
     """One request, counted layer by layer."""
 
-    def __init__(self, known: Known, request: Request) -> None:
+    def __init__(self, known: Known, request: Request, ignore: bool) -> None:
         self.known = known
         self.request = request
+        self.ignore = ignore
+        self.problems: dict[Problem, None] = {}
         self.files: dict[str, _File] = {}
 
     async def rows(self) -> tuple[list[Row], dict[str, tuple[Quota, Cost]]]:
@@ -110,17 +115,45 @@ class _Survey:
         cells = known.cells.shape[0] * known.cells.shape[1]
         nothing = [np.zeros(cells, bool) for _ in covers]
         first = wave(covers, np.ones(cells, bool), nothing)
-        drawn = [s.href for s, part in zip(layer.scenes, first, strict=True) if part.any()]
-        heads = dict(zip(drawn, await all_of([known.head(h) for h in drawn]), strict=True))
+        sound = await self.sound(layer, first)
         closed = np.zeros(cells, bool)
         later = []
-        for scene, one, part in zip(layer.scenes, covers, first, strict=True):
+        for scene, one, part, head in zip(layer.scenes, covers, first, sound, strict=True):
             later.append(one.touched & ~part & ~closed)
-            if part.any() and opaque(heads[scene.href], scene, layer):
+            if head is not None and opaque(head, scene, layer):
                 closed |= part & one.full
-        rest = [s.href for s, part in zip(layer.scenes, later, strict=True) if part.any()]
-        await all_of([known.head(href) for href in rest])
+        await self.sound(layer, later)
         return _Looked(layer, covers, first, later)
+
+    async def sound(self, layer: Layer, parts: list[Bools]) -> list[Head | None]:
+        """Headers of scenes that have a part; without those that are none, and their parts."""
+
+        async def one(scene: Scene, part: Bools) -> Head | None:
+            if not part.any():
+                return None
+            try:
+                head = await self.known.head(scene.href)
+                own_grid(scene, head.tiff)
+            except MosaicError as error:
+                self.failed(scene, error)
+                part[:] = False
+                return None
+            return head
+
+        return await all_of([one(*both) for both in zip(layer.scenes, parts, strict=True)])
+
+    def failed(self, scene: Scene, error: MosaicError) -> None:
+        """Raise what is wrong with a header, or note it."""
+        if isinstance(error, SourceMismatchError):
+            found = error.problems[0]
+            if not self.ignore:
+                raise error
+        else:
+            kind = type(error).__name__
+            found = Problem(kind, str(error), "", scene.item, scene.asset, scene.href)
+            if not self.ignore:
+                raise ReadError([found]) from error
+        self.problems[found] = None
 
     async def layer(self, place: int, looked: _Looked) -> list[tuple[Scene, Row]]:
         """What the scenes of a layer take, from the topmost down.
@@ -132,19 +165,24 @@ class _Survey:
         for parts, sure in ((looked.first, True), (looked.later, False)):
             numbers = [number for number, part in enumerate(parts) if part.any()]
             rows = await all_of(
-                [self.draw(place, layer, n, looked.covers[n], parts[n], sure) for n in numbers]
+                [self.row(place, layer, n, looked.covers[n], parts[n], sure) for n in numbers]
             )
-            found += [(n, layer.scenes[n], row) for n, row in zip(numbers, rows, strict=True)]
+            pairs = zip(numbers, rows, strict=True)
+            found += [(n, layer.scenes[n], row) for n, row in pairs if row is not None]
         return [(scene, row) for _, scene, row in sorted(found, key=lambda one: one[0])]
 
+    async def row(
+        self, place: int, layer: Layer, number: int, one: Cover, cells: Bools, sure: bool
+    ) -> Row | None:
+        """What a scene takes in some cells; None where that can't be told."""
+        try:
+            return await self.draw(place, layer, number, one, cells, sure)
+        except MosaicError as error:
+            self.failed(layer.scenes[number], error)
+            return None
+
     async def draw(
-        self,
-        place: int,
-        layer: Layer,
-        number: int,
-        one: Cover,
-        cells: Bools,
-        sure: bool,
+        self, place: int, layer: Layer, number: int, one: Cover, cells: Bools, sure: bool
     ) -> Row:
         """What a scene takes in some cells."""
         known, gate, scene = self.known, self.known.gate, layer.scenes[number]

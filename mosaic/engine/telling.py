@@ -27,6 +27,7 @@ def lines(plan: Plan) -> list[tuple[str, str]]:
         ("waste", f"{plan.waste:.2f} bytes for one that is used"),
         ("at hand", f"{here}; {least.rest:,} requests, {size_text(least.rest_bytes)} remain"),
         ("time", time),
+        *([("problems", f"{len(plan.problems):,}, not counted")] if plan.problems else []),
     ]
 
 

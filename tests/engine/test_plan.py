@@ -21,7 +21,7 @@ from mosaic.engine.pipeline import draw_all
 from mosaic.engine.reading import chosen, requested, target_of
 from mosaic.engine.scene import Request
 from mosaic.engine.survey import survey
-from mosaic.errors import UsageError
+from mosaic.errors import ReadError, SourceMismatchError, UsageError
 from mosaic.settings import CacheSettings, Limits, Retry
 from mosaic.storage import Gate
 from mosaic.storage.local import MemoryTransport
@@ -269,6 +269,21 @@ def test_rows_make_up_the_plan(seam: Served, stacked: Served) -> None:
     assert set(coarse.level) == {2}
     assert set(coarse.factor) == {4.0}
     assert len(coarse) == 4
+
+
+def test_a_header_that_cant_be_had(seam: Served) -> None:
+    items = orjson.loads(orjson.dumps(seam.items))
+    items[0]["assets"]["B04"]["href"] = seam.server.url("nothing.tif")
+    items[1]["assets"]["B04"]["proj:transform"][2] += 100
+    told: Json = {"bbox": PLACE, "bands": "B04"}
+    with pytest.raises((ReadError, SourceMismatchError), match=r"item S2_32_._0 asset B04"):
+        mosaic.plan(items, gate=gate(), **told)
+    plan = mosaic.plan(items, gate=gate(), errors="ignore", **told)
+    assert {one.item for one in plan.problems} == {"S2_32_0_0", "S2_32_1_0"}
+    assert {row.item for row in plan.rows} == {"S2_33_0_0", "S2_33_1_0"}
+    assert "problems 2, not counted" in str(plan)
+    got = mosaic.read(items, gate=gate(), errors="ignore", **told)
+    assert {one.item for one in got.problems} == {one.item for one in plan.problems}
 
 
 def test_how_it_is_told(seam: Served) -> None:
