@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from mosaic.version import __version__
 
-__all__ = ["Gate", "__version__", "build", "check", "info", "read", "relocate", "stats"]
+__all__ = ["Gate", "__version__", "build", "check", "info", "plan", "read", "relocate", "stats"]
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from mosaic.builder.report import Report
     from mosaic.checker.findings import CheckReport
+    from mosaic.engine.plan import Plan
     from mosaic.engine.reading import Reading
     from mosaic.storage import Gate as Gate
     from mosaic.storage import Stats
@@ -121,8 +122,46 @@ def info(folder: str | os.PathLike[str]) -> dict[str, Any]:
     return describe(folder)
 
 
+def plan(
+    source: Any,
+    *,
+    bbox: Sequence[float] | None = None,
+    geobox: GeoBox | None = None,
+    crs: Any = None,
+    resolution: float | Sequence[float] | None = None,
+    bands: Sequence[str] | str | None = None,
+    datetime: Any = None,
+    resampling: str | None = None,
+    errors: str = "raise",
+    raw: bool = False,
+    gate: Gate | None = None,
+) -> Plan:
+    """What :func:`read` will ask of storage, given the same: items, requests, bytes, least time.
+
+    The headers of the files are read for that, nothing is decoded. Exact where nothing depends on
+    pixels, else from least to most: holes in one scene show what lies below. ``print`` it; it has
+    ``to_dataframe()``, a row for each scene, and ``plot()``. What can't be read raises as in
+    :func:`read`; with ``errors="ignore"`` it is in ``problems``, and isn't counted.
+    """
+    from mosaic.cube.scripts import plan as planned
+
+    return planned(
+        source,
+        bbox=bbox,
+        geobox=geobox,
+        crs=crs,
+        resolution=resolution,
+        bands=bands,
+        datetime=datetime,
+        resampling=resampling,
+        errors=errors,
+        raw=raw,
+        gate=gate,
+    )
+
+
 def read(
-    source: str | os.PathLike[str],
+    source: Any,
     *,
     bbox: Sequence[float] | None = None,
     geobox: GeoBox | None = None,
@@ -135,24 +174,27 @@ def read(
     raw: bool = False,
     gate: Gate | None = None,
 ) -> Reading:
-    """A window of a built mosaic: ``values, valid = mosaic.read(...)``, each (bands, y, x).
+    """A window of a mosaic: ``values, valid = mosaic.read(...)``, each (bands, y, x).
 
-    ``source``: a mosaic's folder or URL. ``bbox``: west, south, east, north in degrees (east <
-    west crosses 180); ``crs`` and ``resolution`` (pixel size, or width and height, in its units)
-    default to the mosaic's, whose own pixels are then kept; or all of this as a ``geobox``.
-    ``bands``: assets or bands, by name; all by default. ``datetime``: an instant, ``2025-06``, or
-    an interval ``a/b``. ``resampling``: rasterio's name; the mosaic's by default. ``raw``: the
-    files' own numbers; else those that the mosaic's indexes declare. ``gate``: through which
-    files are read.
+    ``source``: a built mosaic's folder or URL; or STAC items, which needn't be built first:
+    pystac's Item, ItemCollection or Catalog, a search of pystac_client, dicts, lists of these, a
+    path or URL of JSON, NDJSON or stac-geoparquet. ``bbox``: west, south, east, north in degrees
+    (east < west crosses 180); ``crs`` and ``resolution`` (pixel size, or width and height, in its
+    units) default to the mosaic's, whose own pixels are then kept, for items to those that a build
+    would choose; or all of this as a ``geobox``. ``bands``: assets or bands, by name; all by
+    default. ``datetime``: an instant, ``2025-06``, or an interval ``a/b``. ``resampling``:
+    rasterio's name; the mosaic's by default. ``raw``: the files' own numbers; else those that the
+    mosaic's indexes declare. ``gate``: through which files are read.
 
     The newest scene (by the mosaic's order) lies on top, lower ones show through its gaps. Raises
     :class:`~mosaic.errors.ReadError` naming item, asset and file for what can't be read; with
     ``errors="ignore"`` it is listed in the result's ``problems``, and ``covered`` tells where
-    nothing is missing. Raises :class:`~mosaic.errors.SourceMismatchError` for a file that lies
+    nothing is missing. Raises :class:`~mosaic.errors.InputError` for items that can't be indexed,
+    :class:`~mosaic.errors.SourceMismatchError` for a file that lies
     elsewhere than its item says, :class:`~mosaic.errors.CatalogError` for a mosaic that can't be
     read, :class:`~mosaic.errors.UsageError` for an argument that can't be meant.
     """
-    from mosaic.engine.reading import read as reading
+    from mosaic.cube.scripts import read as reading
 
     return reading(
         source,

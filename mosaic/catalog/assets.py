@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -54,8 +54,9 @@ def asset_of(
     declared = told_bands({"bands": [stated(band) for band in told["bands"]]})
     if declared is None:
         raise CatalogError(f"the asset {name} of the mosaic declares no data type; build it anew")
+    raw = bool(document.get("mosaic:raw"))
     parts = [
-        _part(columns, key, rows, declared, ids, traits)
+        _part(columns, key, rows, declared, ids, traits, raw)
         for key, rows in _keys(columns, name, len(ids))
     ]
     crs: dict[str, int] = {}
@@ -132,7 +133,13 @@ class _Part:
 
 
 def _part(
-    columns: ParquetColumns, key: str, rows: Longs, declared: Bands, ids: pa.Array, traits: Codes
+    columns: ParquetColumns,
+    key: str,
+    rows: Longs,
+    declared: Bands,
+    ids: pa.Array,
+    traits: Codes,
+    raw: bool,
 ) -> _Part:
     asset = f"assets.{key}"
     every = len(rows) == len(ids)
@@ -148,6 +155,8 @@ def _part(
     names, crs_index = _crs(columns, asset, len(ids))
     crs_index = crs_index if every else crs_index[rows]
     variants, variant = variants_of(columns, key, rows, declared, ids, traits)
+    if raw:
+        variants = tuple(replace(one, recodings=None) for one in variants)
     whole = (shape[:, 0] > 0) & (shape[:, 1] > 0) & (crs_index >= 0) & (variant >= 0)
     whole &= np.isfinite(transform.sum(axis=1))
     if not whole.all():

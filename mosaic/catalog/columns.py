@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,23 @@ import pyarrow.compute as pc
 
 Codes = npt.NDArray[np.int64]
 Longs = npt.NDArray[np.int64]
+
+
+class Columns(Protocol):
+    """Columns of items by their path, wherever they are kept: ``id``, ``assets.B04.href``."""
+
+    def __len__(self) -> int:
+        """Number of items."""
+
+    def has(self, path: str) -> bool:
+        """Whether there is such a column."""
+
+    def read(self, path: str) -> pa.Array:
+        """(n,) a column. Raises KeyError without such a one."""
+
+    def take(self, path: str, rows: npt.NDArray[np.int64]) -> pa.Array:
+        """Some rows of a column."""
+
 
 _MOST = 1 << 62
 

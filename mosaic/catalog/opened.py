@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,14 +16,15 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from mosaic.catalog.assets import Asset, asset_of
-from mosaic.catalog.columns import Longs
+from mosaic.catalog.columns import Columns, Longs
 from mosaic.catalog.folder import Folder, ParquetColumns
 from mosaic.catalog.href import resolve
 from mosaic.catalog.layout import ITEMS, MARK, MASK
 from mosaic.catalog.order import NEVER, drawn, times
 from mosaic.catalog.variants import Variant, traits_of
-from mosaic.errors import CatalogError, UsageError
+from mosaic.errors import CatalogError, Problem, UsageError
 
+Json = dict[str, Any]
 __all__ = ["NEVER", "Asset", "Opened", "Variant", "open_mosaic"]
 
 
@@ -31,7 +33,7 @@ class Opened:
     """A built mosaic."""
 
     base: str
-    """Its folder or URL."""
+    """Its folder or URL; empty for items in memory."""
     crs: str
     """Canonical name of its CRS."""
     grid: GeoBox
@@ -44,8 +46,10 @@ class Opened:
     """(n,) drawing order: the highest lies on top."""
     assets: dict[str, Asset]
     """By name; those that were asked for."""
-    columns: ParquetColumns = field(repr=False)
-    """Of ``items.parquet``."""
+    columns: Columns = field(repr=False)
+    """Of ``items.parquet``, or of items in memory: ``assets.<key>.href``, properties by name."""
+    problems: tuple[Problem, ...] = ()
+    """What was left out of it as it was opened."""
 
     def hrefs(self, asset: Asset, rows: Longs) -> list[str]:
         """Where the files of some rows of an asset lie: absolute paths or URLs."""
@@ -54,8 +58,10 @@ class Opened:
             mine = np.flatnonzero(asset.key[rows] == place)
             kept = self.columns.take(f"assets.{key}.href", asset.item[rows[mine]])
             for row, href in zip(mine.tolist(), kept.to_pylist(), strict=True):
-                # an absolute path means this machine, wherever the catalog lies
-                found[row] = href if href.startswith("/") else resolve(href, self.base)
+                # an absolute path means this machine, wherever the catalog lies; items that
+                # nobody wrote have absolute hrefs, which may carry a signature
+                whole = not self.base or href.startswith("/")
+                found[row] = href if whole else resolve(href, self.base)
         return found
 
     def masks(self, asset: Asset, rows: Longs) -> list[bool]:
@@ -71,20 +77,26 @@ class Opened:
         return found
 
 
-def open_mosaic(folder: Folder, assets: Sequence[str] | None = None) -> Opened:
+def open_mosaic(
+    folder: Folder,
+    assets: Sequence[str] | None = None,
+    document: Json | None = None,
+    columns: ParquetColumns | None = None,
+) -> Opened:
     """A mosaic's items and assets, by columns.
 
-    ``assets``: names of those that will be read; None for all. Raises
+    ``assets``: names of those that will be read; None for all. ``document``, ``columns``: its
+    collection and items, where they are at hand. Raises
     :class:`~mosaic.errors.NotACatalogError` where there is no mosaic,
     :class:`~mosaic.errors.CatalogError` where it can't be read,
     :class:`~mosaic.errors.UsageError` for an asset that it hasn't.
     """
-    document = folder.collection()
+    document = folder.collection() if document is None else document
     own = [str(name) for name in document["mosaic:assets"]]
     unknown = [name for name in assets or () if name not in own]
     if unknown:
         raise UsageError(f"the mosaic has no asset {', '.join(unknown)}; it has {', '.join(own)}")
-    columns = folder.columns(ITEMS)
+    columns = folder.columns(ITEMS) if columns is None else columns
     try:
         ids = columns.read("id")
         traits = traits_of(columns, ids)

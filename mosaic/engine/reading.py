@@ -1,8 +1,7 @@
-"""A window of a built mosaic as numbers: ``mosaic.read``."""
+"""A window of an opened mosaic: what it holds, as numbers, and what it takes to read them."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,19 +11,20 @@ import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
 from mosaic import bridge
-from mosaic.catalog.folder import Folder
-from mosaic.catalog.opened import Asset, Opened, Variant, open_mosaic
+from mosaic.catalog.opened import Asset, Opened, Variant
 from mosaic.catalog.when import interval
 from mosaic.catalog.window import near
 from mosaic.engine.paint import joined
 from mosaic.engine.pieces import Grid
 from mosaic.engine.pipeline import Tally, draw_all
+from mosaic.engine.plan import Plan
 from mosaic.engine.resampling import method
 from mosaic.engine.scene import Layer, Request, Scene
+from mosaic.engine.survey import survey
 from mosaic.errors import Problem, UsageError
 from mosaic.grid import LONLAT, Bounds, canonical, covering
 from mosaic.outline import box_bounds
-from mosaic.storage import Gate, default_gate
+from mosaic.storage import Gate
 
 Bools = npt.NDArray[np.bool_]
 _SHOWN = frozenset("uint8 int8 uint16 int16 uint32 int32 uint64 int64 float32 float64".split())
@@ -58,30 +58,24 @@ class Reading:
 
 
 def read(
-    source: str | os.PathLike[str],
+    mosaic: Opened,
     *,
     bbox: Sequence[float] | None = None,
     geobox: GeoBox | None = None,
     crs: Any = None,
     resolution: float | Sequence[float] | None = None,
-    bands: Sequence[str] | str | None = None,
+    bands: Sequence[str] | None = None,
     datetime: Any = None,
     resampling: str | None = None,
     errors: str = "raise",
     raw: bool = False,
-    gate: Gate | None = None,
+    gate: Gate,
 ) -> Reading:
     """See :func:`mosaic.read`."""
-    if errors not in ("raise", "ignore"):
-        raise UsageError(f"errors={errors!r}: raise or ignore")
-    if resampling is not None:
-        method(resampling)
-    gate = gate or default_gate()
-    folder = Folder.at(source, gate)
-    mosaic = open_mosaic(folder)
-    wanted = chosen(mosaic, [bands] if isinstance(bands, str) else bands)
     target = target_of(mosaic, bbox, geobox, crs, resolution)
-    request, names, where = requested(mosaic, target, wanted, datetime, resampling, raw)
+    request, names, where = requested(
+        mosaic, target, chosen(mosaic, bands), datetime, resampling, raw
+    )
     outcome = bridge.run(draw_all(request, gate, ignore=errors == "ignore"))
     canvases = outcome.canvases
     covered: Bools = np.broadcast_to(np.True_, (len(where), *target.shape))
@@ -92,11 +86,33 @@ def read(
         joined([canvas.values for canvas in canvases], where),
         joined([canvas.filled for canvas in canvases], where),
         covered,
-        tuple(outcome.problems),
+        (*mosaic.problems, *outcome.problems),
         target,
         names,
         outcome.tally,
     )
+
+
+def plan(
+    mosaic: Opened,
+    *,
+    bbox: Sequence[float] | None = None,
+    geobox: GeoBox | None = None,
+    crs: Any = None,
+    resolution: float | Sequence[float] | None = None,
+    bands: Sequence[str] | None = None,
+    datetime: Any = None,
+    resampling: str | None = None,
+    errors: str = "raise",
+    gate: Gate,
+) -> Plan:
+    """See :func:`mosaic.plan`."""
+    target = target_of(mosaic, bbox, geobox, crs, resolution)
+    request, *_ = requested(
+        mosaic, target, chosen(mosaic, bands), datetime, resampling, raw=False, mixed=True
+    )
+    found = bridge.run(survey(request, gate, ignore=errors == "ignore"))
+    return replace(found, problems=(*mosaic.problems, *found.problems))
 
 
 def chosen(mosaic: Opened, bands: Sequence[str] | None) -> list[tuple[str, str, int]]:
@@ -143,12 +159,12 @@ def target_of(
     a = mosaic.grid.affine
     if own != mosaic.crs and resolution is None:
         raise UsageError(f"give resolution= in units of {own[:40]}, too")
-    size = _size(resolution) if resolution is not None else (a.a, -a.e)
+    size = pixel_size(resolution) if resolution is not None else (a.a, -a.e)
     same = own == mosaic.crs and np.allclose(size, (a.a, -a.e), rtol=1e-9, atol=0)
     if bbox is None and same:
         return _checked(mosaic.grid)
     if bbox is not None:
-        bounds = box_bounds(_box(bbox), LONLAT, own)
+        bounds = box_bounds(degrees(bbox), LONLAT, own)
     else:
         bounds = box_bounds(_four(mosaic.grid.boundingbox.bbox), mosaic.crs, own)
     if bounds is None:
@@ -165,14 +181,16 @@ def _checked(grid: GeoBox) -> GeoBox:
     return grid
 
 
-def _size(resolution: float | Sequence[float]) -> tuple[float, float]:
+def pixel_size(resolution: float | Sequence[float]) -> tuple[float, float]:
+    """Width and height of a pixel, as a user writes it. Raises UsageError."""
     both = [resolution] * 2 if isinstance(resolution, int | float) else list(resolution)
     if len(both) != 2 or not all(np.isfinite(one) and one != 0 for one in both):
         raise UsageError(f"resolution={resolution!r} is no size of a pixel")
     return abs(float(both[0])), abs(float(both[1]))
 
 
-def _box(bbox: Sequence[float]) -> Bounds:
+def degrees(bbox: Sequence[float]) -> Bounds:
+    """West, south, east, north, as a user writes them. Raises UsageError."""
     four = [float(value) for value in bbox]
     if len(four) != 4 or not np.isfinite(four).all():
         raise UsageError(f"bbox {bbox!r} isn't west, south, east, north in degrees")
@@ -194,8 +212,12 @@ def requested(
     datetime: Any,
     resampling: str | None,
     raw: bool,
+    mixed: bool = False,
 ) -> tuple[Request, tuple[str, ...], list[tuple[int, int]]]:
-    """The request, the names of its bands, and the layer and place of each."""
+    """The request, the names of its bands, and the layer and place of each.
+
+    ``mixed``: whether bands may differ in data type. Raises UsageError where they mayn't and do.
+    """
     span = interval(datetime) if datetime is not None else None
     grid = grid_of(target)
     layers: list[Layer] = []
@@ -215,7 +237,7 @@ def requested(
         layers.append(Layer(asset, tuple(places), declared, how, scenes))
         where |= {(asset, place): (len(layers) - 1, at) for at, place in enumerate(places)}
     kinds = {band.dtype for layer in layers for band in layer.declared}
-    if len(kinds) > 1:
+    if len(kinds) > 1 and not mixed:
         told = ", ".join(f"{n} is {mosaic.assets[a].bands[p].dtype}" for n, a, p in wanted)
         raise UsageError(f"bands differ in data type ({told}): read them apart, with bands=")
     request = Request(grid, (0, 0, *grid.shape), tuple(layers))

@@ -284,8 +284,8 @@ def test_a_plan_says_what_it_cannot_foretell(files: Path, tmp_path: Path) -> Non
         tmp_path / "m", of_kind(files, "jp2"), item(f"{files}/three.tif", count=3, name="t")
     )
     plan = planned(out, gate(), geobox=whole())
-    assert plan.most.files == 2
-    assert plan.most.foreign == 1
+    # the JPEG 2000 has no holes: what lies below it is never read
+    assert plan.most.files == plan.most.foreign == 1
     assert not plan.exact
     assert "by GDAL" in str(plan)
 

@@ -158,9 +158,12 @@ def test_holes_take_between_least_and_most(serve: Serve) -> None:
 def test_a_quota_sets_a_least_time(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     remote = serve()
     monkeypatch.setenv("MOSAIC_REQUESTS_PER_MINUTE", "60")
-    plan = planned(remote.folder, gate(), bbox=PLACE)
+    plan = planned(remote.folder, Gate(), bbox=PLACE)
     assert plan.seconds == pytest.approx(plan.least.requests)
     assert "at least" in str(plan)
+    slow = Gate(limits={"127.0.0.1": Limits(requests_per_minute=30)})  # a gate's own come first
+    plan = planned(remote.folder, slow, bbox=PLACE)
+    assert plan.seconds == pytest.approx(2 * plan.least.requests)
 
 
 def test_what_a_higher_scene_hides_isnt_fetched(serve: Serve) -> None:
