@@ -120,7 +120,7 @@ def described(told: Told, name: Name, href: str, sources: tuple[str, ...]) -> Fo
         # GDAL turns some of these upside down, by guess
         what = "a NetCDF that doesn't tell where it lies: nor which of its rows is the first"
         raise ForeignError(what, href=href, advice="give it in a VRT, or convert it")
-    dtype = np.result_type(*map(np.dtype, told.dtypes))
+    dtype = np.dtype(told.dtypes[0])
     count = len(told.dtypes)
     levels = []
     for shape, own in zip(told.shapes, told.blocks, strict=True):
@@ -232,11 +232,17 @@ class Desk:
         # GDAL tells a status at most, and takes a chunk that can't be had for one that isn't there
         known = self._failures(href, sources)
         if not failed:
-            known = [one for one in known if not any(one is old for old in mark)]
-            known = [one for one in known if sources or not isinstance(one, MissingError)]
-            known = known if sources or is_zarr(href) else []
+            parts = sources or is_zarr(href)
+            whole = [one for one in (href, *sources) if not is_zarr(one)]
+            known = {
+                one: error
+                for one, error in known.items()
+                if parts
+                and error is not mark.get(one)
+                and (one in whole or not isinstance(error, MissingError))
+            }
         if known:
-            raise known[-1].again() from failed
+            raise list(known.values())[-1].again() from failed
         if failed:
             raise failed
         return found
@@ -244,10 +250,8 @@ class Desk:
     def _active(self) -> object:
         return self._loopback.served if self._loopback else 0
 
-    def _failures(self, href: str, sources: tuple[str, ...]) -> list[StorageError]:
-        if self._loopback is None:
-            return []
-        return self._loopback.failures((href, *sources), inside=is_zarr(href))
+    def _failures(self, href: str, sources: tuple[str, ...]) -> dict[str, StorageError]:
+        return self._loopback.failures((href, *sources)) if self._loopback else {}
 
     async def _served(self) -> None:
         if self._loopback is None:

@@ -137,6 +137,8 @@ def told(handles: _Handles, name: Name) -> Told:
         dtypes = tuple(map(str, handle.dtypes))
         if any("complex" in one for one in dtypes):
             problem = f"it holds complex numbers ({dtypes[0]}), which can't be shown"
+        if len(set(dtypes)) > 1:
+            problem = f"its bands are of different types ({', '.join(dtypes)})"
         for level in range(1, len(handle.overviews(1)) + 1):
             one = handles.take(name, level)
             shapes.append((one.height, one.width))

@@ -20,24 +20,29 @@ from mosaic.errors import ForeignError
 LONGEST = 8 << 20
 """Bytes that a VRT may have."""
 
-_SOURCES = ("SourceFilename", "SourceDataset")
-_KINDS = ("", "VRTWarpedDataset", "VRTPansharpenedDataset")
-_BANDS = (
-    "",
-    "VRTSourcedRasterBand",
-    "VRTWarpedRasterBand",
-    "VRTDerivedRasterBand",
-    "VRTPansharpenedRasterBand",
-)
-_REFUSED = {
-    "PixelFunctionCode": "a pixel function in Python",
-    "Group": "multidimensional arrays",
-    "ProcessingSteps": "processing steps",
-    "OpenOptions": "open options of a source",
-    "DEMPath": "a digital elevation model",
-    "GeoLocTransformer": "geolocation arrays",
+# all in lower case: GDAL doesn't mind how a name is written
+_SOURCES = ("sourcefilename", "sourcedataset")
+_SUBCLASSES = {
+    "vrtdataset": ("", "vrtwarpeddataset", "vrtpansharpeneddataset"),
+    "vrtrasterband": (
+        "",
+        "vrtsourcedrasterband",
+        "vrtwarpedrasterband",
+        "vrtderivedrasterband",
+        "vrtpansharpenedrasterband",
+    ),
 }
-_KEYS = ("X_DATASET", "Y_DATASET", "RPC_DEM", "RPC_DEMPATH", "CUTLINE")
+_REFUSED = {
+    "pixelfunctioncode": "a pixel function in Python",
+    "group": "multidimensional arrays",
+    "processingsteps": "processing steps",
+    "openoptions": "open options of a source",
+    "dempath": "a digital elevation model",
+    "geoloctransformer": "geolocation arrays",
+    "subclass": "an element subClass",
+}
+_NO_ATTRIBUTES = (*_SOURCES, *(_REFUSED.keys() - {"subclass"}), "pixelfunctionlanguage")
+_KEYS = ("x_dataset", "y_dataset", "rpc_dem", "cutline")
 _SUBDATASET = re.compile(r'(NETCDF|HDF5|ZARR):(?:"([^"]+)"|((?:[a-z0-9]+://)?[^":]+))(:.*)?', re.I)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _GOVERNED = ("http", "https", "s3", "gs", "az", "abfs", "abfss")
@@ -72,9 +77,16 @@ def rewritten(data: bytes, href: str, name: Callable[[str], str]) -> Rewritten:
         raise ForeignError(what, href=href, advice="mend it, or leave it out") from error
     sources: dict[str, str] = {}
     for element in root.iter():
-        _check(element, href)
-        if element.tag in _SOURCES and element.text:
-            relative = element.attrib.pop("relativeToVRT", "0") == "1"
+        told = {key.lower(): value for key, value in element.attrib.items()}
+        tag = element.tag.lower()
+        _check(tag, (element.text or "").strip(), told, href)
+        if tag not in _SOURCES:
+            continue
+        if len(element):
+            raise ForeignError(f"a VRT with elements in a {tag}", href=href, advice=_FLAT)
+        if element.text:
+            relative = told.pop("relativetovrt", "0").strip() not in ("", "0")
+            element.attrib = told
             element.text = _named(element.text.strip(), relative, href, name, sources)
     return Rewritten(ET.tostring(root), tuple(sources))
 
@@ -82,19 +94,20 @@ def rewritten(data: bytes, href: str, name: Callable[[str], str]) -> Rewritten:
 _FLAT = "make a GeoTIFF of it (gdal_translate)"
 
 
-def _check(element: ET.Element, href: str) -> None:
-    """Raise ForeignError for what may make GDAL open, or run, what isn't a source."""
-    what = _REFUSED.get(element.tag, "")
-    kind = element.get("subClass", "")
-    if (element.tag == "VRTDataset" and kind not in _KINDS) or (
-        element.tag == "VRTRasterBand" and kind not in _BANDS
-    ):
+def _check(tag: str, text: str, told: dict[str, str], href: str) -> None:
+    """Raise ForeignError for what may make GDAL open, or run, what isn't a source.
+
+    GDAL takes an attribute for an element of its name.
+    """
+    what = _REFUSED.get(tag, "") or next((key for key in told if key in _NO_ATTRIBUTES), "")
+    kind, known = told.get("subclass", "").lower(), _SUBCLASSES.get(tag)
+    if known is not None and kind not in known:
         what = kind
-    elif element.tag == "PixelFunctionLanguage" and (element.text or "").strip().upper() != "C":
+    elif tag == "pixelfunctionlanguage" and text.upper() != "C":
         what = "a pixel function in Python"
-    elif element.tag in ("MDI", "Option"):
-        key = element.get("key", element.get("name", "")).upper()
-        what = key if key.startswith(_KEYS) else ""
+    elif tag in ("mdi", "option"):
+        key = told.get("key", told.get("name", "")).lower()
+        what = key if key.startswith(_KEYS) else what
     if what:
         raise ForeignError(f"a VRT with {what}", href=href, advice=_FLAT)
 
@@ -124,20 +137,19 @@ def _source(text: str, relative: bool, href: str) -> str:
     if found is None and not remote and is_archive(text):
         return text
     if found is None:
-        raise _refused(text, href)
-    if _SCHEME.match(found):
-        if found.partition("://")[0].lower() not in _GOVERNED:
-            raise _refused(text, href)
-        return found
-    if found.startswith("/"):
-        if remote:
-            raise _refused(text, href)
+        own = ""
+    elif _SCHEME.match(found) or found.startswith("/"):
         own = found
+    elif not relative:  # to the working directory, which may be another one each time
+        own = ""
     elif remote:
-        own = urljoin(href, found) if relative else ""
-    else:  # else against the working directory, which may be another one each time
-        own = os.path.normpath(Path(href).parent / found) if relative else ""
-    if not own or own.partition("?")[0].lower().endswith(".vrt"):
+        own = urljoin(href, found)
+    else:
+        own = os.path.normpath(Path(href).parent / found)
+    # last, for what joining may have made of it
+    scheme = own.partition("://")[0].lower() if _SCHEME.match(own) else ""
+    reached = scheme in _GOVERNED or (own.startswith("/") and not remote)
+    if not reached or own.partition("?")[0].lower().endswith(".vrt"):
         raise _refused(text, href)
     return own
 

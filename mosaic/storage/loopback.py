@@ -93,15 +93,15 @@ class Loopback:
         """Why an href that has a scheme could not be read: GDAL itself tells a status at most."""
         return self._failures.get(href)
 
-    def failures(self, hrefs: Iterable[str], *, inside: bool = False) -> list[StorageError]:
-        """Why some hrefs, or with ``inside`` what lies in them, could not be read."""
+    def failures(self, hrefs: Iterable[str]) -> dict[str, StorageError]:
+        """What of some hrefs, and in those that are folders, could not be read, and why."""
         names = tuple(hrefs)
-        folders = tuple(name.rstrip("/") + "/" for name in names) if inside else ()
-        return [
-            error
+        folders = tuple(name.rstrip("/") + "/" for name in names)
+        return {
+            href: error
             for href, error in self._failures.items()
-            if href in names or (folders and href.startswith(folders))
-        ]
+            if href in names or href.startswith(folders)
+        }
 
     def close(self) -> None:
         """Stop the server."""

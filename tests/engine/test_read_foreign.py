@@ -311,6 +311,16 @@ HOSTILE = {
     "a program": ("<SourceFilename>/vsistdin/</SourceFilename>", "", ""),
     "a database": ("<SourceFilename>PG:host=db</SourceFilename>", "", ""),
     "a subdataset": ('<SourceFilename>NETCDF:"/etc/hostname":b</SourceFilename>', "", ""),
+    "a letter's case": ("<sourcefilename>/etc/hostname</sourcefilename>", "", ""),
+    "joined": ('<SourceFilename relativeToVRT="1">file:/etc/hostname</SourceFilename>', "", ""),
+    "a driver": ('<SourceFilename relativeToVRT="1">WMS:a</SourceFilename>', "", ""),
+    "a host joined": ('<SourceFilename relativeToVRT="1">//h/a.tif</SourceFilename>', "", ""),
+    "an attribute": ("", '<A SourceFilename="/etc/hostname"/>', ""),
+    "a kind told twice": (
+        '<SourceFilename relativeToVRT="1">three.tif</SourceFilename>',
+        "<subClass>VRTRawRasterBand</subClass>",
+        "",
+    ),
     "another VRT": ('<SourceFilename relativeToVRT="1">b.vrt</SourceFilename>', "", ""),
     "python": (
         '<SourceFilename relativeToVRT="1">three.tif</SourceFilename>',
@@ -336,7 +346,9 @@ def test_a_remote_vrt_reads_nothing_that_is_not_storage(
     with RangeServer(given) as server:
         out = built(tmp_path / "m", item(server.url("bad.vrt")))
         server.reset()
-        assert "a VRT" in refused(out)
+        message = refused(out)
+        assert "a VRT" in message
+        assert "no XML" not in message
         assert {path for _, path, _, _ in server.counts.log} == {"/bad.vrt"}
 
 
@@ -406,6 +418,33 @@ def test_what_storage_refuses_is_told(kind: str, cut: int, files: Path, tmp_path
     with RangeServer(broken) as server:
         out = built(tmp_path / "n", of_kind(files, kind, server.url("")))
         refused(out)
+
+
+@pytest.mark.parametrize("through", ["", "vrt"])
+def test_a_chunk_that_cannot_be_had_is_no_empty_chunk(
+    through: str, files: Path, tmp_path: Path
+) -> None:
+    """GDAL takes both for fill values; only a chunk that isn't there is one."""
+    names = [p for p in files.rglob("*") if p.is_file()]
+    given = {p.relative_to(files).as_posix(): p.read_bytes() for p in names}
+    [chunk] = [name for name in given if name.endswith("/2.1")]
+    array = chunk.split("/")[1]
+    source = f'<SourceFilename relativeToVRT="1">ZARR:"a.zarr":/{array}</SourceFilename>'
+    given["z.vrt"] = vrt([(source, 1)]).encode()
+    with RangeServer(given) as server:
+        out = built(tmp_path / "m", item(server.url("z.vrt" if through else "a.zarr")))
+        whole_ = mosaic.read(out, geobox=whole(), gate=gate())
+        np.testing.assert_array_equal(whole_.values, told(files, "zarr")[0])
+        server.behaviour.forbidden = chunk
+        message = refused(out)
+        assert "403" in message
+        assert chunk in message
+        server.behaviour.forbidden = ""
+        del server.objects[chunk]
+        got = mosaic.read(out, geobox=whole(), gate=gate())
+        hole = np.s_[0, 256:384, 128:256]
+        assert (got.values[hole] == 0).all()
+        np.testing.assert_array_equal(got.values[0, :256], whole_.values[0, :256])
 
 
 KILLER = """

@@ -62,6 +62,8 @@ class Behaviour:
     """Redirect there (``{path}`` is put in), or to the same URL with ``self``."""
     token: Callable[[str], bool] | None = None
     """Whether a ``sig=`` or bearer token is good; others get ``denial``."""
+    forbidden: str = ""
+    """End of the paths that are answered with ``denial``, or empty."""
     denial: int = 403
     """Status of an answer to a request without a good token."""
     etag: str = "v1"
@@ -230,6 +232,9 @@ class _Connection(asyncio.Protocol):
             self._send(told.status, {}, b"", path, headers)
             return
         if told.token is not None and not told.token(_token(target, headers)):
+            self._send(told.denial, {}, b"", path, headers)
+            return
+        if told.forbidden and path.endswith(told.forbidden):
             self._send(told.denial, {}, b"", path, headers)
             return
         if told.redirect:
