@@ -7,13 +7,13 @@ that both agree to the request.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mosaic.engine.blocks import Draw, draw, level
-from mosaic.engine.cost import Cost
+from mosaic.engine.cost import Cost, least_seconds
 from mosaic.engine.cover import Bools, Cells
 from mosaic.engine.header import Head, moved, own_grid
 from mosaic.engine.lattice import Grid, Lattice, Window, scale
@@ -24,6 +24,7 @@ from mosaic.engine.telling import dataframe, html, text
 from mosaic.errors import Problem
 from mosaic.grid import Floats
 from mosaic.settings import CacheSettings
+from mosaic.storage import Quota
 from mosaic.storage.ranges import Span, coalesce
 
 if TYPE_CHECKING:
@@ -125,31 +126,72 @@ class Row:
     """Where its blocks lie."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Plan:
-    """What a read will take."""
+    """What a read will take. Plans of several reads can be added."""
 
-    items: tuple[int, int]
-    """Items that are read, at least and at most: how many depends on holes in the pixels."""
-    least: Cost
-    """If no hole shows in what lies on top."""
-    most: Cost
-    """If everything below is needed too."""
-    seconds: float
-    """Least time that the origins' quotas and distance allow where nothing is at hand; 0 where
-    nothing is known of them."""
+    rows: tuple[Row, ...]
+    """Scene by scene; those that are sure make up ``least``, all of them ``most``."""
+    origins: tuple[tuple[Quota, Cost], ...]
+    """What each origin is asked at least, and what is known of it."""
     pixels: int
     """Pixels of the result, bands counted."""
-    depth: int = 1
+    depth: int
     """Layers of time of a band."""
-    rows: tuple[Row, ...] = field(default=(), repr=False)
-    """Scene by scene; those that are sure make up ``least``, all of them ``most``."""
-    target: Grid | None = field(default=None, repr=False)
+    target: Grid
     """The grid that is read."""
-    window: Window = (0, 0, 0, 0)
+    window: Window
     """Which part of it: first row, first column, height, width."""
     problems: tuple[Problem, ...] = ()
     """What couldn't be read, with ``errors="ignore"``: it isn't counted."""
+
+    def __add__(self, other: Plan) -> Plan:
+        """Both, as if nothing of the one were at hand for the other.
+
+        Plans of one window at several times make up a time series.
+        """
+        if not isinstance(other, Plan):
+            return NotImplemented
+        shift = 1 + max((row.layer for row in self.rows), default=-1)
+        costs = {quota.origin: (quota, cost) for quota, cost in self.origins}
+        for quota, cost in other.origins:
+            before = costs.get(quota.origin, (quota, Cost()))[1]
+            costs[quota.origin] = quota, before + cost
+        here = (self.target, self.window) == (other.target, other.window)
+        return replace(
+            self,
+            rows=(*self.rows, *(replace(row, layer=row.layer + shift) for row in other.rows)),
+            origins=tuple(costs.values()),
+            pixels=self.pixels + other.pixels,
+            depth=self.depth + other.depth if here else max(self.depth, other.depth),
+            problems=tuple(dict.fromkeys((*self.problems, *other.problems))),
+        )
+
+    def __radd__(self, other: object) -> Plan:
+        return self if other == 0 else NotImplemented  # where `sum` begins
+
+    @property
+    def items(self) -> tuple[int, int]:
+        """Items that are read, at least and at most: how many depends on holes in the pixels."""
+        return len({row.item for row in self.rows if row.sure}), len({r.item for r in self.rows})
+
+    @property
+    def least(self) -> Cost:
+        """If no hole shows in what lies on top."""
+        return sum((row.cost for row in self.rows if row.sure), Cost())
+
+    @property
+    def most(self) -> Cost:
+        """If everything below is needed too."""
+        return sum((row.cost for row in self.rows), Cost())
+
+    @property
+    def seconds(self) -> float:
+        """Least time that the origins' quotas and distance allow where nothing is at hand.
+
+        0 where nothing is known of them.
+        """
+        return least_seconds(self.origins)
 
     @property
     def exact(self) -> bool:
@@ -174,6 +216,8 @@ class Plan:
 
     def __str__(self) -> str:
         return text(self)
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         return html(self)

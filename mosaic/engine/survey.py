@@ -13,7 +13,6 @@ from mosaic.engine.cost import (
     apart,
     blocks_cost,
     header_cost,
-    least_seconds,
     shares,
     used_bytes,
 )
@@ -41,17 +40,13 @@ async def survey(request: Request, gate: Gate, *, ignore: bool = False) -> Plan:
         rows, origins = await run.rows()
     finally:
         known.close()
-    least = sum((row.cost for row in rows if row.sure), Cost())
     times = Counter((layer.asset, layer.bands) for layer in request.layers)
     bands = sum(len(layer.bands) for layer in request.layers)
     return Plan(
-        (len({row.item for row in rows if row.sure}), len({row.item for row in rows})),
-        least,
-        sum((row.cost for row in rows), Cost()),
-        least_seconds(list(origins.values())),
+        tuple(rows),
+        tuple(origins.values()),
         bands * request.shape[0] * request.shape[1],
         max(times.values(), default=1),
-        tuple(rows),
         request.target,
         request.window,
         tuple(run.problems),

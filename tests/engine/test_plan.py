@@ -18,6 +18,7 @@ import mosaic
 from mosaic import bridge
 from mosaic.cube.sources import opened
 from mosaic.engine.pipeline import draw_all
+from mosaic.engine.plan import Plan
 from mosaic.engine.reading import chosen, requested, target_of
 from mosaic.engine.scene import Request
 from mosaic.engine.survey import survey
@@ -184,6 +185,16 @@ def test_a_pancake_and_a_churro(stacked: Served, seam: Served) -> None:
     counts = stacked.server.counts.requests, travelled(stacked.server)
     assert counts == (series.least.requests, series.least.bytes)
     assert (series.items, series.depth, series.shape) == ((4, 4), 4, "time series")
+    apart = [
+        mosaic.plan(stacked.items, bbox=SMALL, bands="red", datetime=f"2025-06-0{day}", gate=own)
+        for day in range(1, 5)
+    ]
+    total = sum(apart)
+    assert isinstance(total, Plan)
+    assert (total.least, total.depth) == (series.least, 4)
+    assert (total.items, total.pixels, total.shape) == ((4, 4), series.pixels, "time series")
+    assert sorted({row.layer for row in total.rows}) == [0, 1, 2, 3]
+    assert apart[0].shape == "map"
     pancake = mosaic.plan(seam.items, bands="B04", gate=gate())
     assert (pancake.shape, pancake.depth) == ("map", 1)
     assert series.waste > 5 > 1.5 > pancake.waste
