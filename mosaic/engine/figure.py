@@ -11,6 +11,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Polygon
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from mosaic.errors import UsageError
@@ -52,7 +53,8 @@ def figure(plan: Plan, color: str) -> Figure:
         _draw(axes, rings[every], np.concatenate(values)[every], np.concatenate(sure)[every], color)
         title += f", every {step}th drawn" if step > 1 else ""
     outline = _window(plan.target, plan.window)
-    axes.add_patch(Polygon(outline, fill=False, edgecolor="black", linewidth=1.6))
+    halo = withStroke(linewidth=3.5, foreground="white")
+    axes.add_patch(Polygon(outline, fill=False, linewidth=1.6, path_effects=[halo]))
     axes.update_datalim(outline)
     axes.set_xlabel(f"x ({plan.target.crs[:40]})")
     axes.set_ylabel("y")
