@@ -6,6 +6,7 @@ what is said of bad items are the same; what a build would write stays in memory
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -58,8 +59,8 @@ def opened(
 
     ``source``: a mosaic's folder or URL, or its ``items.parquet``, which have all they need; else
     items: pystac's Item, ItemCollection, Catalog, a search of pystac_client, dicts, lists of these,
-    or a path or URL of JSON, NDJSON or stac-geoparquet. For items ``crs``, ``resolution`` (in its
-    units) and ``sort`` are what a build takes as ``dst_crs``, ``res``, ``sort``; with ``geobox``
+    or a path or URL of JSON, NDJSON or stac-geoparquet; what is opened already stays as it is.
+    For items ``crs``, ``resolution`` (in its units) and ``sort`` are what a build takes as ``dst_crs``, ``res``, ``sort``; with ``geobox``
     the grid is that. ``bands``: assets that will be read, by name; None for all. ``bbox``: west,
     south, east, north in degrees, outside which no item is needed. ``raw``: numbers as files have
     them. ``errors``: with ``ignore`` items that can't be read are left out, and told in the
@@ -71,6 +72,8 @@ def opened(
     """
     if errors not in ("raise", "ignore"):
         raise UsageError(f"errors={errors!r}: raise or ignore")
+    if isinstance(source, Opened):
+        return source
     gate = gate or default_gate()
     built = _built(source, gate, bands)
     if built is not None:
@@ -209,17 +212,32 @@ def _of_items(stream: Iterator[Found], chosen: Options, geobox: GeoBox | None) -
             hrefs[row] = kept.signed.get(href, href)
         arrays[f"assets.{name}.href"] = pa.array(hrefs, pa.string())
     properties = [kept.properties[line] for line in table.line.tolist()]
+    z = order(table, chosen)
     return Opened(
-        "",
-        crs,
-        grid,
-        arrays["id"],
-        _times(table),
-        order(table, chosen),
-        assets,
-        HeldColumns(arrays, properties),
-        tuple(gathered.bad),
+        base="",
+        crs=crs,
+        grid=grid,
+        id=arrays["id"],
+        time=_times(table),
+        z=z,
+        assets=assets,
+        columns=HeldColumns(arrays, properties),
+        digest=_digest(assets, table, z),
+        problems=tuple(gathered.bad),
     )
+
+
+def _digest(assets: dict[str, Asset], table: Table, z: npt.NDArray[np.int64]) -> str:
+    """Of all that decides what is read: signatures of hrefs don't."""
+    told = hashlib.sha1("\n".join([*table.id, *table.datetime]).encode())
+    told.update(z.tobytes())
+    for name, asset in assets.items():
+        told.update(repr((name, asset.bands, asset.resampling, asset.variants)).encode())
+        told.update("\n".join([*asset.grids.crs, *table.assets[name].href]).encode())
+        columns = (asset.item, asset.variant, asset.grids.crs_index)
+        for column in (*columns, asset.grids.shape, asset.grids.transform):
+            told.update(column.tobytes())
+    return told.hexdigest()
 
 
 def _asset(name: str, one: Assets, table: Table, common: Common, method: str) -> Asset:
