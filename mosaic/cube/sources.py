@@ -60,11 +60,11 @@ def opened(
     ``source``: a mosaic's folder or URL, or its ``items.parquet``, which have all they need; else
     items: pystac's Item, ItemCollection, Catalog, a search of pystac_client, dicts, lists of these,
     or a path or URL of JSON, NDJSON or stac-geoparquet; what is opened already stays as it is.
-    For items ``crs``, ``resolution`` (in its units) and ``sort`` are what a build takes as ``dst_crs``, ``res``, ``sort``; with ``geobox``
-    the grid is that. ``bands``: assets that will be read, by name; None for all. ``bbox``: west,
-    south, east, north in degrees, outside which no item is needed. ``raw``: numbers as files have
-    them. ``errors``: with ``ignore`` items that can't be read are left out, and told in the
-    result's ``problems``.
+    For items ``crs``, ``resolution`` (in its units) and ``sort`` are what a build takes as
+    ``dst_crs``, ``res`` and ``sort``; with ``geobox`` the grid is that. ``bands``: assets that will
+    be read, by name; None for all. ``bbox``: west, south, east, north in degrees, outside which no
+    item is needed. ``raw``: numbers as files have them. ``errors``: with ``ignore`` items that
+    can't be read are left out, and told in the result's ``problems``.
 
     What comes back can be pickled. Raises :class:`~mosaic.errors.InputError` with a problem for
     each item that can't be indexed, :class:`~mosaic.errors.CatalogError` for a mosaic that can't be
