@@ -31,7 +31,7 @@ from mosaic.catalog.layout import MARK
 from mosaic.catalog.opened import NEVER, Asset, Opened, Variant, open_mosaic
 from mosaic.catalog.stac import upgrade
 from mosaic.catalog.table import Assets, Table
-from mosaic.cube.items import found, is_document, is_parquet
+from mosaic.cube.items import found, is_document, is_json, is_parquet
 from mosaic.engine.reading import degrees, pixel_size
 from mosaic.errors import InputError, NotACatalogError, UsageError
 from mosaic.grid import canonical
@@ -112,8 +112,8 @@ def _built(source: Any, gate: Gate, bands: Sequence[str] | None) -> Opened | Non
             return None
         document = folder.collection()
     except NotACatalogError:
-        if is_document(name):  # a STAC catalog of somebody else
-            return None
+        if is_document(name) or (folder.remote and is_json(name, gate)):
+            return None  # a STAC catalog of somebody else, or an item of an API
         raise
     return open_mosaic(folder, _own(bands, document), document)
 

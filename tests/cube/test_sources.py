@@ -30,6 +30,7 @@ from mosaic.storage import Gate
 from tests.benchmarks import corpus
 from tests.support.exact import Shown, shown
 from tests.support.mixed import MIXTURES, pair
+from tests.support.mosaics import CASES
 from tests.support.range_server import RangeServer
 from tests.support.scenes import seam_scenes, write_scenes
 
@@ -187,8 +188,10 @@ def test_documents_behind_urls(scenes: Path, truth: Shown, tmp_path: Path) -> No
     stac_geoparquet.arrow.to_parquet(table, tmp_path / "foreign.parquet")
     served["s/foreign.parquet"] = (tmp_path / "foreign.parquet").read_bytes()
     served["s/items.parquet"] = (tmp_path / "m/items.parquet").read_bytes()
+    served["s/search"] = scenes.read_bytes()  # as an API's, without an ending
+    names = ("items.json", "lines.ndjson", "zipped.json.gz", "foreign.parquet", "search?limit=9")
     with RangeServer(served) as server:
-        for name in ("items.json", "lines.ndjson", "zipped.json.gz", "foreign.parquet"):
+        for name in names:
             got = mosaic.read(server.url(f"s/{name}"), geobox=BOX, gate=Gate())
             same = (got.valid[0] == truth.valid) & (~truth.valid | (got.values[0] == truth.values))
             assert same.mean() >= 0.9999
@@ -196,6 +199,8 @@ def test_documents_behind_urls(scenes: Path, truth: Shown, tmp_path: Path) -> No
         assert server.counts.heads == 0
         with pytest.raises(InputError, match=r"nothing\.json"):
             opened(server.url("s/nothing.json"), gate=Gate())
+        with pytest.raises(NotACatalogError, match="s/nothing"):
+            opened(server.url("s/nothing"), gate=Gate())
         with pytest.raises(CatalogError, match=r"nothing\.parquet"):
             opened(server.url("s/nothing.parquet"), gate=Gate())
 
@@ -251,6 +256,18 @@ def test_only_what_is_asked_for(scenes: Path) -> None:
     assert found.crs == "EPSG:32632"
     assert opened(items, bands=["B04"], crs=3857, resolution=100).crs == "EPSG:3857"
     assert opened(items, bands=["B04"], geobox=BOX).grid == BOX
+
+
+def test_items_across_180_degrees(tmp_path: Path) -> None:
+    case = next(one for one in CASES if str(one) == "north180-EPSG32660")
+    path = write_scenes(tmp_path, case.scenes)
+    box = (179.9, 52.0, -179.9, 52.05)
+    got = mosaic.read(path, bbox=box, crs="EPSG:3832", resolution=100, gate=Gate())
+    files = [tmp_path / scene.id / "B04.tif" for scene in sorted(case.scenes, key=lambda s: s.id)]
+    want = shown(files, "EPSG:3832", got.geobox.affine, got.geobox.shape, "nearest")
+    same = (got.valid[0] == want.valid) & (~want.valid | (got.values[0] == want.values))
+    assert same.mean() >= 0.9999
+    assert want.valid.mean() > 0.9
 
 
 def test_bands_of_one_file(tmp_path: Path) -> None:
