@@ -20,6 +20,10 @@ class Columns(Protocol):
     def __len__(self) -> int:
         """Number of items."""
 
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns; ``assets``, ``links`` and ``geometry`` may be among them."""
+
     def has(self, path: str) -> bool:
         """Whether there is such a column."""
 

@@ -109,6 +109,11 @@ class ParquetColumns:
     def __len__(self) -> int:
         return int(self._meta.num_rows)
 
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns."""
+        return list(self._schema.names)
+
     def collections(self) -> dict[str, Any]:
         """STAC collections that stac-geoparquet keeps with the items, by id."""
         kept = (self._schema.metadata or {}).get(b"stac-geoparquet", b"{}")

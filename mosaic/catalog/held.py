@@ -26,6 +26,11 @@ class HeldColumns:
     def __len__(self) -> int:
         return len(self.properties)
 
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns: id, and properties."""
+        return ["id", *dict.fromkeys(name for one in self.properties for name in one)]
+
     def has(self, path: str) -> bool:
         """Whether there is such a column."""
         return path in self.arrays or any(path in one for one in self.properties)

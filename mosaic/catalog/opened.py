@@ -48,6 +48,9 @@ class Opened:
     """By name; those that were asked for."""
     columns: Columns = field(repr=False)
     """Of ``items.parquet``, or of items in memory: ``assets.<key>.href``, properties by name."""
+    digest: str = ""
+    """Names items in memory: equal for what reads the same, in every process. Empty for a mosaic
+    that lies somewhere."""
     problems: tuple[Problem, ...] = ()
     """What was left out of it as it was opened."""
 

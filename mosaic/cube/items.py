@@ -34,6 +34,14 @@ def is_parquet(source: str) -> bool:
     return source.partition("?")[0].lower().endswith(_PARQUET)
 
 
+def is_json(url: str, gate: Gate) -> bool:
+    """Whether what lies at a URL begins as JSON does: an item of a STAC API has no ending."""
+    try:
+        return bytes(gate.get_range(url, start=0, length=512)).lstrip()[:1] in (b"{", b"[")
+    except StorageError:
+        return False
+
+
 def found(source: Any, gate: Gate) -> Iterator[Found]:
     """Items of whatever was given, as :func:`mosaic.builder.inputs.items` yields them.
 
@@ -64,13 +72,12 @@ def found(source: Any, gate: Gate) -> Iterator[Found]:
 
 def _named(name: str, gate: Gate) -> Iterator[Found]:
     """Items of a file or URL."""
-    if "://" not in name or not name.partition("?")[0].lower().endswith(
-        (*DOCUMENTS, *(f"{one}.gz" for one in DOCUMENTS))
-    ):
+    bare = name.partition("?")[0]
+    if "://" not in name or bare.lower().endswith(tuple(RASTER_SUFFIXES)):
         yield from inputs.items([name])
         return
-    base, _, last = name.rpartition("/")
-    folder = Folder(base, gate)
+    base = bare.rpartition("/")[0]
+    folder, last = Folder(base, gate), name[len(base) + 1 :]
     if is_parquet(name):
         yield from inputs.geoparquet(lambda: folder.parquet(last), base, name)
         return

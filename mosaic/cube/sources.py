@@ -6,6 +6,7 @@ what is said of bad items are the same; what a build would write stays in memory
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,7 +31,7 @@ from mosaic.catalog.layout import MARK
 from mosaic.catalog.opened import NEVER, Asset, Opened, Variant, open_mosaic
 from mosaic.catalog.stac import upgrade
 from mosaic.catalog.table import Assets, Table
-from mosaic.cube.items import found, is_document, is_parquet
+from mosaic.cube.items import found, is_document, is_json, is_parquet
 from mosaic.engine.reading import degrees, pixel_size
 from mosaic.errors import InputError, NotACatalogError, UsageError
 from mosaic.grid import canonical
@@ -58,12 +59,12 @@ def opened(
 
     ``source``: a mosaic's folder or URL, or its ``items.parquet``, which have all they need; else
     items: pystac's Item, ItemCollection, Catalog, a search of pystac_client, dicts, lists of these,
-    or a path or URL of JSON, NDJSON or stac-geoparquet. For items ``crs``, ``resolution`` (in its
-    units) and ``sort`` are what a build takes as ``dst_crs``, ``res``, ``sort``; with ``geobox``
-    the grid is that. ``bands``: assets that will be read, by name; None for all. ``bbox``: west,
-    south, east, north in degrees, outside which no item is needed. ``raw``: numbers as files have
-    them. ``errors``: with ``ignore`` items that can't be read are left out, and told in the
-    result's ``problems``.
+    or a path or URL of JSON, NDJSON or stac-geoparquet; what is opened already stays as it is.
+    For items ``crs``, ``resolution`` (in its units) and ``sort`` are what a build takes as
+    ``dst_crs``, ``res`` and ``sort``; with ``geobox`` the grid is that. ``bands``: assets that will
+    be read, by name; None for all. ``bbox``: west, south, east, north in degrees, outside which no
+    item is needed. ``raw``: numbers as files have them. ``errors``: with ``ignore`` items that
+    can't be read are left out, and told in the result's ``problems``.
 
     What comes back can be pickled. Raises :class:`~mosaic.errors.InputError` with a problem for
     each item that can't be indexed, :class:`~mosaic.errors.CatalogError` for a mosaic that can't be
@@ -71,6 +72,8 @@ def opened(
     """
     if errors not in ("raise", "ignore"):
         raise UsageError(f"errors={errors!r}: raise or ignore")
+    if isinstance(source, Opened):
+        return source
     gate = gate or default_gate()
     built = _built(source, gate, bands)
     if built is not None:
@@ -109,8 +112,8 @@ def _built(source: Any, gate: Gate, bands: Sequence[str] | None) -> Opened | Non
             return None
         document = folder.collection()
     except NotACatalogError:
-        if is_document(name):  # a STAC catalog of somebody else
-            return None
+        if is_document(name) or (folder.remote and is_json(name, gate)):
+            return None  # a STAC catalog of somebody else, or an item of an API
         raise
     return open_mosaic(folder, _own(bands, document), document)
 
@@ -209,17 +212,32 @@ def _of_items(stream: Iterator[Found], chosen: Options, geobox: GeoBox | None) -
             hrefs[row] = kept.signed.get(href, href)
         arrays[f"assets.{name}.href"] = pa.array(hrefs, pa.string())
     properties = [kept.properties[line] for line in table.line.tolist()]
+    z = order(table, chosen)
     return Opened(
-        "",
-        crs,
-        grid,
-        arrays["id"],
-        _times(table),
-        order(table, chosen),
-        assets,
-        HeldColumns(arrays, properties),
-        tuple(gathered.bad),
+        base="",
+        crs=crs,
+        grid=grid,
+        id=arrays["id"],
+        time=_times(table),
+        z=z,
+        assets=assets,
+        columns=HeldColumns(arrays, properties),
+        digest=_digest(assets, table, z),
+        problems=tuple(gathered.bad),
     )
+
+
+def _digest(assets: dict[str, Asset], table: Table, z: npt.NDArray[np.int64]) -> str:
+    """Of all that decides what is read: signatures of hrefs don't."""
+    told = hashlib.sha1("\n".join([*table.id, *table.datetime]).encode())
+    told.update(z.tobytes())
+    for name, asset in assets.items():
+        told.update(repr((name, asset.bands, asset.resampling, asset.variants)).encode())
+        told.update("\n".join([*asset.grids.crs, *table.assets[name].href]).encode())
+        columns = (asset.item, asset.variant, asset.grids.crs_index)
+        for column in (*columns, asset.grids.shape, asset.grids.transform):
+            told.update(column.tobytes())
+    return told.hexdigest()
 
 
 def _asset(name: str, one: Assets, table: Table, common: Common, method: str) -> Asset:

@@ -11,6 +11,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Polygon
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from mosaic.errors import UsageError
@@ -41,7 +42,7 @@ def figure(plan: Plan, color: str) -> Figure:
     sure: list[npt.NDArray[np.bool_]] = []
     for row in reversed(plan.rows):  # the topmost last, as it lies
         count = len(row.footprint.place)
-        if plan.target is not None and count:
+        if count:
             rings += list(_rings(row.footprint, plan.target.crs))
             values.append(_values(row.footprint, row.level, color))
             sure.append(np.full(count, row.sure))
@@ -51,12 +52,12 @@ def figure(plan: Plan, color: str) -> Figure:
         every = slice(None, None, step)
         _draw(axes, rings[every], np.concatenate(values)[every], np.concatenate(sure)[every], color)
         title += f", every {step}th drawn" if step > 1 else ""
-    if plan.target is not None:
-        outline = _window(plan.target, plan.window)
-        axes.add_patch(Polygon(outline, fill=False, edgecolor="black", linewidth=1.6))
-        axes.update_datalim(outline)
-        axes.set_xlabel(f"x ({plan.target.crs[:40]})")
-        axes.set_ylabel("y")
+    outline = _window(plan.target, plan.window)
+    halo = withStroke(linewidth=3.5, foreground="white")
+    axes.add_patch(Polygon(outline, fill=False, linewidth=1.6, path_effects=[halo]))
+    axes.update_datalim(outline)
+    axes.set_xlabel(f"x ({plan.target.crs[:40]})")
+    axes.set_ylabel("y")
     axes.autoscale_view()
     axes.set_aspect("equal")
     axes.tick_params(labelsize=8)

@@ -18,6 +18,7 @@ import mosaic
 from mosaic import bridge
 from mosaic.cube.sources import opened
 from mosaic.engine.pipeline import draw_all
+from mosaic.engine.plan import Plan
 from mosaic.engine.reading import chosen, requested, target_of
 from mosaic.engine.scene import Request
 from mosaic.engine.survey import survey
@@ -162,6 +163,63 @@ def test_bands_of_one_file(stacked: Served, told: Json) -> None:
         assert row.cost.blocks == planes * len(row.footprint.place)
 
 
+@pytest.mark.parametrize("block", [64, 256])
+def test_large_files_masks_and_holes(block: int, tmp_path: Path) -> None:
+    """Runs of blocks longer than a request, the first in the header's; a mask; blocks left out."""
+    pixels = np.random.default_rng(1).integers(1, 9999, (1536, 1536), np.uint16)
+    pixels[512:1024, 512:1024] = 0
+    profile = {
+        "driver": "GTiff",
+        "width": 1536,
+        "height": 1536,
+        "count": 1,
+        "dtype": "uint16",
+        "crs": "EPSG:32632",
+        "transform": rasterio.Affine(20, 0, 7e5, 0, -20, 5.3e6),
+        "tiled": True,
+        "blockxsize": block,
+        "blockysize": block,
+        "SPARSE_OK": True,
+    }
+    item: Json = {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "id": "large",
+        "geometry": None,
+        "properties": {"datetime": "2025-01-01T00:00:00Z", "proj:code": "EPSG:32632"},
+        "links": [],
+        "assets": {},
+    }
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        for name in ("plain", "masked"):
+            with rasterio.open(tmp_path / f"{name}.tif", "w", **profile) as dataset:
+                dataset.write(pixels, 1)
+                if name == "masked":
+                    dataset.write_mask(pixels > 0)
+            item["assets"][name] = {
+                "href": f"{name}.tif",
+                "type": "image/tiff",
+                "data_type": "uint16",
+                "proj:shape": [1536, 1536],
+                "proj:transform": list(profile["transform"])[:6],
+            }
+    given = served(tmp_path, [item])
+    with given.server:
+        for name in item["assets"]:
+            for told in (
+                {},
+                {"resolution": 20, "crs": "EPSG:3035", "bbox": (11.7, 47.6, 11.9, 47.7)},
+            ):
+                given.server.reset()
+                plan = mosaic.plan(item, bands=name, gate=gate(), **told)
+                given.server.reset()
+                got = mosaic.read(item, bands=name, gate=gate(), **told)
+                assert got.valid.any()
+                counts = given.server.counts.requests, travelled(given.server)
+                assert counts == (plan.least.requests, plan.least.bytes)
+                assert got.tally.blocks == plan.least.blocks >= plan.least.ranges - 3
+
+
 def churro(given: Served, own: Gate) -> Request:
     """A small window of every date apart, as an array over time asks for it."""
     found = opened(given.items, gate=own, bands=["red"], bbox=SMALL)
@@ -184,6 +242,16 @@ def test_a_pancake_and_a_churro(stacked: Served, seam: Served) -> None:
     counts = stacked.server.counts.requests, travelled(stacked.server)
     assert counts == (series.least.requests, series.least.bytes)
     assert (series.items, series.depth, series.shape) == ((4, 4), 4, "time series")
+    apart = [
+        mosaic.plan(stacked.items, bbox=SMALL, bands="red", datetime=f"2025-06-0{day}", gate=own)
+        for day in range(1, 5)
+    ]
+    total = sum(apart)
+    assert isinstance(total, Plan)
+    assert (total.least, total.depth) == (series.least, 4)
+    assert (total.items, total.pixels, total.shape) == ((4, 4), series.pixels, "time series")
+    assert sorted({row.layer for row in total.rows}) == [0, 1, 2, 3]
+    assert apart[0].shape == "map"
     pancake = mosaic.plan(seam.items, bands="B04", gate=gate())
     assert (pancake.shape, pancake.depth) == ("map", 1)
     assert series.waste > 5 > 1.5 > pancake.waste
