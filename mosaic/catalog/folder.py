@@ -94,6 +94,11 @@ class ParquetColumns:
     def __len__(self) -> int:
         return int(self._meta.num_rows)
 
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns."""
+        return list(self._schema.names)
+
     def fields(self, name: str) -> list[str]:
         """Names of the fields of a structure."""
         return [field.name for field in self._schema.field(name).type]

@@ -1,0 +1,1 @@
+"""The mosaic as xarray: lazy, one variable a band, (time, y, x)."""
