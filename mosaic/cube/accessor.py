@@ -9,6 +9,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from mosaic import bridge
+from mosaic.cube.choice import Choice
 from mosaic.cube.cube import Cube
 from mosaic.cube.keys import Run
 from mosaic.engine.plan import Plan
@@ -56,6 +57,11 @@ class MosaicAccessor:
         variables whose names end in ``_covered``.
         """
         return self._cube.problems
+
+
+def arrived(choice: Choice) -> Cube:
+    """A cube that came from another process."""
+    return Cube(choice)
 
 
 def _run(cube: Cube, dataset: xr.Dataset, axis: str) -> Run:

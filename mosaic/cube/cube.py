@@ -65,7 +65,9 @@ class Cube:
         bridge.settle(self)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return Cube, (self.choice,)
+        from mosaic.cube.accessor import arrived  # there, so that datasets bring their .mosaic
+
+        return arrived, (self.choice,)
 
     def __copy__(self) -> Cube:
         return self

@@ -69,14 +69,16 @@ class Key:
 
 
 def key_of(index: Sequence[Any], shape: tuple[int, ...]) -> tuple[Key, tuple[Any, ...]]:
-    """The key of whole numbers, slices with positive steps and rising arrays, one a dimension.
+    """The key of whole numbers, slices with positive steps and arrays that don't fall.
 
-    And the index that drops the dimensions of whole numbers from what is read.
+    And the index that makes of what is read what was asked for: whole numbers drop a dimension.
     """
-    times = np.arange(shape[0])[index[0]].reshape(-1).tolist()
+    times, place = np.unique(np.arange(shape[0])[index[0]], return_inverse=True)
     rows, columns = (_runs(one, size) for one, size in zip(index[1:], shape[1:], strict=True))
-    kept = tuple(0 if isinstance(one, int | np.integer) else slice(None) for one in index)
-    return Key(tuple(times), rows, columns), kept
+    kept: list[Any] = [0 if isinstance(one, int | np.integer) else slice(None) for one in index]
+    if isinstance(index[0], np.ndarray):
+        kept[0] = place.reshape(-1)
+    return Key(tuple(times.tolist()), rows, columns), tuple(kept)
 
 
 def _runs(index: Any, size: int) -> tuple[Run, ...]:
@@ -93,7 +95,7 @@ def _runs(index: Any, size: int) -> tuple[Run, ...]:
     for part in np.split(wanted, ends):
         first = int(part[0])
         count = int(part[-1]) - first + 1
-        picked = None if count == len(part) else tuple((part - first).tolist())
+        picked = None if (np.diff(part) == 1).all() else tuple((part - first).tolist())
         found.append(Run(first, count, 1, picked))
     return tuple(found)
 

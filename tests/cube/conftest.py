@@ -10,7 +10,7 @@ import pytest
 from affine import Affine
 
 import mosaic
-from tests.engine.conftest import settings  # noqa: F401 - the profile of properties
+from tests.engine import conftest as _profile  # noqa: F401 - how properties are tested
 from tests.support.scenes import Scene, seam_scenes, utm_scene, write_scenes
 
 
