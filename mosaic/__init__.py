@@ -155,8 +155,8 @@ def open(  # noqa: A001 - the verb
 
     Nothing is read until numbers are asked for, and then what they need. A step reads a coarser
     grid whose pixels have their middles where the stepped ones have theirs, so that overviews
-    serve. ``ds.mosaic.load()`` reads all bands together, ``ds.mosaic.plan()`` tells what that will
-    take. Values of no data are those of the attribute ``nodata``.
+    serve. ``ds.load()`` and ``ds.compute()`` read all bands together, ``ds.mosaic.plan()`` tells
+    what that will take. Pixels without data have the number of the attribute ``nodata``.
 
     Raises what :func:`read` raises, reading errors when numbers are asked for. With
     ``errors="ignore"`` there is a variable more for each band: ``B04_covered`` tells where all

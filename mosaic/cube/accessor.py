@@ -32,7 +32,7 @@ class MosaicAccessor:
         return found
 
     def load(self) -> xr.Dataset:
-        """``Dataset.load`` with all bands read together: fewer round trips, less work."""
+        """``Dataset.load``, with all bands read together however xarray goes about it."""
         return bridge.run(self._dataset.load_async())
 
     def plan(self) -> Plan:

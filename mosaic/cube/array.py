@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from mosaic import bridge
 from mosaic.cube.cube import Cube
 from mosaic.cube.keys import key_of
+from mosaic.cube.together import lazy_with, loading
 
 Array = npt.NDArray[Any]
 
@@ -36,8 +38,13 @@ class BandArray(BackendArray):
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Array:
         if isinstance(key, indexing.VectorizedIndexer):
             return bridge.run(self._points(key.tuple))
+        owner = loading()
+        also = set() if owner is None else self._siblings(owner, key)
         found: Array = indexing.explicit_indexing_adapter(
-            _sound(key, self.shape), self.shape, indexing.IndexingSupport.OUTER, self._read
+            _sound(key, self.shape),
+            self.shape,
+            indexing.IndexingSupport.OUTER,
+            lambda index: self._read(index, owner, also),
         )
         return found
 
@@ -50,14 +57,20 @@ class BandArray(BackendArray):
         )
         return found
 
-    def _read(self, index: tuple[Any, ...]) -> Array:
+    def _siblings(self, owner: xr.Dataset, key: indexing.ExplicitIndexer) -> set[str]:
+        """Other variables of the same cube that will be asked for with the same key."""
+        arrays = lazy_with(owner, key)
+        mine = [a for a in arrays if isinstance(a, BandArray) and a.cube is self.cube]
+        return {array.name for array in mine} - {self.name}
+
+    def _read(self, index: tuple[Any, ...], owner: xr.Dataset | None, also: set[str]) -> Array:
         key, kept = key_of(index, self.shape)
-        found: Array = self.cube.read(self.name, key)[kept]
+        found: Array = self.cube.read(self.name, key, also, owner)[kept]
         return found
 
     async def _read_async(self, index: tuple[Any, ...]) -> Array:
         key, kept = key_of(index, self.shape)
-        found: Array = (await bridge.hop(self.cube.ask(self.name, key)))[kept]
+        found: Array = (await bridge.hop(self.cube.ask({self.name}, key)))[self.name][kept]
         return found
 
     def _points(self, index: tuple[Any, ...]) -> Coroutine[Any, Any, Array]:

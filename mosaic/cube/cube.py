@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -60,6 +61,7 @@ class Cube:
         self._scenes = found
         self._batches: dict[Key, _Batch] = {}
         self._coverage: OrderedDict[tuple[str, Key], Array] = OrderedDict()
+        self._early: dict[tuple[str, Key], Array] = {}
         self._problems: dict[Problem, None] = {}
         self._lock = threading.Lock()
         bridge.settle(self)
@@ -103,24 +105,37 @@ class Cube:
             self._scenes = _again(_Same(self.choice))
         return self._scenes
 
-    def read(self, name: str, key: Key) -> Array:
-        """(times, y, x) of one band, or of its coverage; from any thread but the loop's."""
-        return bridge.run(self.ask(name, key))
+    def read(self, name: str, key: Key, also: Collection[str] = (), owner: Any = None) -> Array:
+        """(times, y, x) of one band, or of its coverage; from any thread but the loop's.
 
-    async def ask(self, name: str, key: Key) -> Array:
-        """:meth:`read`, on the loop."""
-        kept = self._covered(name, key)
-        if kept is not None:
-            return kept
+        ``also``: what will be asked for next; it is read too, and kept as long as ``owner`` lives.
+        """
+        early = self._early.pop((name, key), None)
+        if early is not None:
+            return early
+        found = bridge.run(self.ask({name, *also}, key))
+        if owner is not None and also:
+            rest = {(other, key): found[other] for other in also}
+            self._early.update(rest)
+            weakref.finalize(owner, _dropped, self._early, tuple(rest)).atexit = False
+        return found[name]
+
+    async def ask(self, names: Collection[str], key: Key) -> Found:
+        """Bands and coverages, on the loop; with what others ask for at the same time."""
+        if len(names) == 1:
+            (name,) = names
+            kept = self._covered(name, key)
+            if kept is not None:
+                return {name: kept}
         batch = self._batches.get(key)
         if batch is None:
             batch = self._batches[key] = _Batch()
             batch.task = asyncio.ensure_future(self._serve(key, batch))
-        batch.names.add(name)
+        batch.names |= set(names)
         batch.waiting += 1
         assert batch.task is not None
         try:
-            return (await asyncio.shield(batch.task))[name]
+            return await asyncio.shield(batch.task)
         except asyncio.CancelledError:
             if batch.waiting == 1:  # nobody else waits for it
                 batch.task.cancel()
@@ -285,6 +300,12 @@ def _picked(values: Array, row: Run, column: Run) -> Array:
 
 def _box(grid: Grid, like: Any) -> Any:
     return GeoBox(grid.shape, Affine(*grid.transform), like.crs)
+
+
+def _dropped(early: dict[tuple[str, Key], Array], places: Collection[tuple[str, Key]]) -> None:
+    """What nobody asked for in the end."""
+    for place in places:
+        early.pop(place, None)
 
 
 class _Same:

@@ -121,7 +121,9 @@ def scenes(
     here = np.zeros(len(mosaic.id), bool)
     for name in assets:
         asset = mosaic.assets[name]
-        rows = near(target, crs, asset.grids)
+        # the mosaic's own grid was made to hold all of them
+        own = target == mosaic.grid
+        rows = np.arange(len(asset.item)) if own else near(target, crs, asset.grids)
         if span is not None:
             time = mosaic.time[asset.item[rows]]
             rows = rows[(time >= span[0]) & (time <= span[1])]

@@ -79,7 +79,7 @@ def test_nothing_is_read_until_it_is_asked_for(native: Made, tmp_path: Path) -> 
 
 
 def test_bands_are_read_together(native: Made, tmp_path: Path) -> None:
-    """``ds.mosaic.load`` and ``load_async``: requests of all bands are in flight at once."""
+    """``load``, ``compute`` and ``load_async``: requests of all bands are in flight at once."""
     with served(native, tmp_path) as (server, folder):
         server.behaviour.latency = 0.1
 
@@ -90,17 +90,21 @@ def test_bands_are_read_together(native: Made, tmp_path: Path) -> None:
 
         plan = part().mosaic.plan()
         one = part()
-        one.load()  # xarray goes from variable to variable
+        one.B02.load()
+        one.B03.load()
         alone = server.counts.peak
         assert server.counts.requests == plan.least.requests
-        two = part().mosaic.load()
-        assert server.counts.requests == plan.least.requests
-        assert server.counts.peak > alone
-        three = part()
-        asyncio.run(three.load_async())
-        assert server.counts.peak > alone
-        xr.testing.assert_identical(one, two)
-        xr.testing.assert_identical(two, three)
+        for read in (
+            lambda: part().load(),
+            lambda: part().compute(),
+            lambda: part().mosaic.load(),
+            lambda: asyncio.run(part().load_async()),
+        ):
+            got = read()
+            assert server.counts.requests == plan.least.requests
+            assert server.counts.peak > alone
+            xr.testing.assert_identical(one, got)
+            assert not got.encoding["mosaic"]._early
 
 
 def test_dask_is_the_same(native: Made, want: xr.Dataset) -> None:
