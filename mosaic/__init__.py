@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mosaic.version import __version__
 
-__all__ = ["Gate", "__version__", "build", "check", "info", "plan", "read", "relocate", "stats"]
+__all__ = [
+    "Gate",
+    "__version__",
+    "build",
+    "check",
+    "info",
+    "open",
+    "plan",
+    "read",
+    "relocate",
+    "stats",
+]
 
 if TYPE_CHECKING:
+    import xarray as xr
     from odc.geo.geobox import GeoBox
 
     from mosaic.builder.report import Report
@@ -120,6 +132,68 @@ def info(folder: str | os.PathLike[str]) -> dict[str, Any]:
     from mosaic.builder.info import describe
 
     return describe(folder)
+
+
+def open(  # noqa: A001 - the verb
+    source: Any,
+    *,
+    bbox: Sequence[float] | None = None,
+    crs: Any = None,
+    resolution: float | Sequence[float] | None = None,
+    geobox: GeoBox | None = None,
+    like: Any = None,
+    bands: Sequence[str] | str | None = None,
+    datetime: Any = None,
+    groupby: str | Callable[[dict[str, Any]], Any] | None = "time",
+    resampling: str | Mapping[str, str] | None = None,
+    dtype: Any = None,
+    method: str = "first",
+    errors: str = "raise",
+    chunks: Any = None,
+    raw: bool = False,
+    gate: Gate | None = None,
+) -> xr.Dataset:
+    """A mosaic as a lazy dataset, one variable a band, each (time, y, x), as odc.stac.load's.
+
+    ``source``, ``bbox``, ``crs``, ``resolution``, ``geobox``, ``bands``, ``datetime``, ``raw`` and
+    ``gate`` are those of :func:`read`; ``like``: a GeoBox, or
+    a dataset whose grid is taken. ``groupby``: which items share a layer of time: ``time`` (those
+    of one instant), ``solar_day``, ``id`` (each its own; also None), ``all`` (one layer of
+    everything, as the tile indexes show it), a property's name, or a function of an item's id and
+    properties; layers without an item near the grid don't appear. ``resampling``, ``dtype``: a
+    name, or a mapping from band to name with ``*`` for the others; numbers are rounded, and kept
+    within the type's ends. ``method``: ``first``, the topmost scene by the mosaic's order, or
+    ``last``. ``chunks``: as xarray has them, for dask arrays; {} is 1 x 2048 x 2048.
+
+    Nothing is read until numbers are asked for, and then what they need. A step reads a coarser
+    grid whose pixels have their middles where the stepped ones have theirs, so that overviews
+    serve. ``ds.load()`` and ``ds.compute()`` read all bands together, ``ds.mosaic.plan()`` tells
+    what that will take. Pixels without data have the number of the attribute ``nodata``.
+
+    Raises what :func:`read` raises, reading errors when numbers are asked for. With
+    ``errors="ignore"`` there is a variable more for each band: ``B04_covered`` tells where all
+    that could show was read, and ``ds.mosaic.report()`` what wasn't.
+    """
+    from mosaic.cube.opening import open_cube
+
+    return open_cube(
+        source,
+        bbox=bbox,
+        crs=crs,
+        resolution=resolution,
+        geobox=geobox,
+        like=like,
+        bands=bands,
+        datetime=datetime,
+        groupby=groupby,
+        resampling=resampling,
+        dtype=dtype,
+        method=method,
+        errors=errors,
+        chunks=chunks,
+        raw=raw,
+        gate=gate,
+    )
 
 
 def plan(

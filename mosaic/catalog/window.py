@@ -6,6 +6,8 @@ projected. What remains is a superset: the lattice decides.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 from odc.geo.geobox import GeoBox
@@ -31,6 +33,7 @@ def near(window: GeoBox, crs: str, grids: Grids) -> npt.NDArray[np.int64]:
     return np.sort(np.concatenate(found))
 
 
+@lru_cache(maxsize=512)  # all assets ask for the same windows
 def _bounds(window: GeoBox, crs: str, target: str) -> Floats | None:
     """West, south, east, north of a window in another CRS; None where that isn't known."""
     height, width = window.shape

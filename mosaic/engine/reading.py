@@ -72,7 +72,7 @@ def read(
     gate: Gate,
 ) -> Reading:
     """See :func:`mosaic.read`."""
-    target = target_of(mosaic, bbox, geobox, crs, resolution)
+    target = _checked(target_of(mosaic, bbox, geobox, crs, resolution))
     request, names, where = requested(
         mosaic, target, chosen(mosaic, bands), datetime, resampling, raw
     )
@@ -107,7 +107,7 @@ def plan(
     gate: Gate,
 ) -> Plan:
     """See :func:`mosaic.plan`."""
-    target = target_of(mosaic, bbox, geobox, crs, resolution)
+    target = _checked(target_of(mosaic, bbox, geobox, crs, resolution))
     request, *_ = requested(
         mosaic, target, chosen(mosaic, bands), datetime, resampling, raw=False, mixed=True
     )
@@ -154,7 +154,7 @@ def target_of(
             raise UsageError("give either geobox, or bbox, crs and resolution")
         if geobox.crs is None or min(geobox.shape) < 1:
             raise UsageError("geobox needs a CRS and pixels")
-        return _checked(geobox)
+        return geobox
     own = canonical(str(crs)) if crs is not None else mosaic.crs
     a = mosaic.grid.affine
     if own != mosaic.crs and resolution is None:
@@ -162,14 +162,14 @@ def target_of(
     size = pixel_size(resolution) if resolution is not None else (a.a, -a.e)
     same = own == mosaic.crs and np.allclose(size, (a.a, -a.e), rtol=1e-9, atol=0)
     if bbox is None and same:
-        return _checked(mosaic.grid)
+        return mosaic.grid
     if bbox is not None:
         bounds = box_bounds(degrees(bbox), LONLAT, own)
     else:
         bounds = box_bounds(_four(mosaic.grid.boundingbox.bbox), mosaic.crs, own)
     if bounds is None:
         raise UsageError(f"bbox {list(bbox or ())} has no place in {own[:40]}")
-    return _checked(covering(bounds, size, own, (a.c, a.f) if same else (0.0, 0.0)))
+    return covering(bounds, size, own, (a.c, a.f) if same else (0.0, 0.0))
 
 
 def _checked(grid: GeoBox) -> GeoBox:
