@@ -38,8 +38,8 @@ Found = dict[str, Array]
 
 PORTION = 128 << 20
 """Bytes of a result that are drawn at once; larger ones are cut."""
-_KEPT = 16
-"""Results whose coverage is kept until somebody asks for it."""
+_KEPT = 32 << 20
+"""Bytes of coverage, a bit a pixel, that are kept until somebody asks for it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -139,14 +139,20 @@ class Cube:
         except asyncio.CancelledError:
             if batch.waiting == 1:  # nobody else waits for it
                 batch.task.cancel()
+                self._begun(key, batch)
             raise
         finally:
             batch.waiting -= 1
 
     async def _serve(self, key: Key, batch: _Batch) -> Found:
         await asyncio.sleep(0)  # whoever asks at the same time has joined by then
-        del self._batches[key]
+        self._begun(key, batch)
         return await self._read(batch.names, key)
+
+    def _begun(self, key: Key, batch: _Batch) -> None:
+        """Nobody can join any more."""
+        if self._batches.get(key) is batch:
+            del self._batches[key]
 
     def _band(self, name: str) -> str:
         """The band that a variable is, or is the coverage of."""
@@ -164,7 +170,7 @@ class Cube:
     def _keep(self, name: str, key: Key, covered: Array) -> None:
         with self._lock:
             self._coverage[name, key] = np.packbits(covered)
-            while len(self._coverage) > _KEPT:
+            while sum(bits.nbytes for bits in self._coverage.values()) > _KEPT:
                 self._coverage.popitem(last=False)
 
     async def _read(self, names: Collection[str], key: Key) -> Found:
@@ -228,7 +234,8 @@ class Cube:
         """One request."""
         if not times or not row.count or not column.count:
             return self._blank(bands, (len(times), row.count, column.count))
-        request, where = await pooled(lambda: self.request(bands, times, row, column))
+        # it may wait for the gate, which needs the pool: so not there
+        request, where = await asyncio.to_thread(self.request, bands, times, row, column)
         outcome = await draw_all(request, self.choice.gate, ignore=self.choice.ignore)
         if outcome.problems:
             with self._lock:

@@ -19,6 +19,7 @@ GAP = 64
 POINTS = 256
 """Side of the squares by which single points are read together."""
 _ALIGN = 512
+_TIMES = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +112,11 @@ def places(runs: Sequence[Run]) -> Iterator[tuple[Run, slice]]:
 def portions(
     times: int, rows: int, columns: int, size: int, limit: int
 ) -> Iterator[tuple[slice, slice, slice]]:
-    """A window cut so that no part has more than ``limit`` bytes, if it may be.
+    """A window cut so that no part has more than ``limit`` bytes, if it may be, or 512 times.
 
     ``size``: bytes of a pixel. Cuts lie at multiples of 512.
     """
-    if times * rows * columns * size <= limit:
+    if times * rows * columns * size <= limit and times <= _TIMES:
         yield slice(0, times), slice(0, rows), slice(0, columns)
         return
     high, wide = rows, columns
@@ -124,7 +125,7 @@ def portions(
             high = _halved(high)
         else:
             wide = _halved(wide)
-    long = max(1, limit // (high * wide * size))
+    long = min(max(1, limit // (high * wide * size)), _TIMES)
     for t in range(0, times, long):
         for r in range(0, rows, high):
             for c in range(0, columns, wide):

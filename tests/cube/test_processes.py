@@ -24,7 +24,7 @@ import xarray as xr
 
 import mosaic
 from mosaic.errors import CatalogError, NotACatalogError, UsageError
-from mosaic.settings import Limits
+from mosaic.settings import CacheSettings, Limits
 from mosaic.storage import Gate
 from tests.cube.conftest import Made, made
 from tests.support.range_server import RangeServer
@@ -171,6 +171,26 @@ def test_threads(native: Made, want: xr.Dataset) -> None:
         for place, got in enumerate(pool.map(read, range(16))):
             band = want["B02" if place % 2 else "B03"]
             np.testing.assert_array_equal(got, band.values[:, place * 7 :, ::3])
+
+
+def test_a_mosaic_behind_a_url(native: Made, want: xr.Dataset, tmp_path: Path) -> None:
+    """With a cache on disk, by more threads than the pool has; and again from a pickle."""
+    with served(native, tmp_path) as (server, folder):
+        for file in folder.rglob("*"):
+            if file.is_file():
+                server.objects[f"m/{file.relative_to(folder)}"] = file.read_bytes()
+        gate = Gate(cache=CacheSettings(disk=tmp_path / "cache"))
+        ds = mosaic.open(server.url("m"), gate=gate)
+        assert server.counts.heads == 0
+
+        def read(place: int) -> np.ndarray:
+            again = pickle.loads(pickle.dumps(ds)) if place % 3 == 0 else ds
+            found: np.ndarray = again.B02[:, place * 9 : place * 9 + 60].values
+            return found
+
+        with ThreadPoolExecutor(12) as pool:
+            for place, got in enumerate(pool.map(read, range(24))):
+                np.testing.assert_array_equal(got, want.B02[:, place * 9 : place * 9 + 60])
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
