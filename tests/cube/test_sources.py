@@ -20,7 +20,7 @@ import pytest
 import rasterio
 import stac_geoparquet.arrow
 from odc.geo.geobox import GeoBox
-from pystac_client import ItemSearch
+from pystac_client import Client, ItemSearch
 
 import mosaic
 from mosaic.catalog.opened import NEVER
@@ -361,6 +361,8 @@ def test_what_is_no_source(scenes: Path, tmp_path: Path) -> None:
     for nothing in ([], {"type": "FeatureCollection", "features": []}, Search([])):
         with pytest.raises(NoItemsError):
             opened(nothing)
+    with pytest.raises(UsageError, match="give a search of it"):
+        opened(Client("api", "an API"))
     with pytest.raises(UsageError, match="is no source"):
         opened(7)
     with pytest.raises(InputError, match="the items have: B04"):
