@@ -226,7 +226,7 @@ def test_a_mosaic_built_raw_stays_raw(tmp_path: Path) -> None:
     given = write_scenes(tmp_path / "s", seam_scenes(64, 60.0, ("B04",), dates=1)[:2])
     document = orjson.loads(given.read_bytes())
     for number, item in enumerate(document["features"]):
-        item["assets"]["B04"]["raster:bands"][0] |= {"scale": 1, "offset": -100 * number}
+        item["assets"]["B04"]["raster:bands"][0] |= {"scale": 1, "offset": 100 * number}
     given.write_bytes(orjson.dumps(document))
     mosaic.build(given, tmp_path / "raw", raw=True)
     mosaic.build(given, tmp_path / "m")
