@@ -55,6 +55,8 @@ def found(source: Any, gate: Gate) -> Iterator[Found]:
             yield _at_home(one)
     elif hasattr(source, "item_collection"):  # a search of pystac_client
         yield from found(source.item_collection(), gate)
+    elif hasattr(source, "search"):  # a Client of pystac_client
+        raise UsageError("a whole API is too much: give a search of it, client.search(…)")
     elif hasattr(source, "get_items"):  # a Catalog or Collection of pystac
         yield from found(source.get_items(recursive=True), gate)
     elif hasattr(source, "to_dict") and hasattr(source, "get_self_href"):

@@ -20,7 +20,7 @@ import pytest
 import rasterio
 import stac_geoparquet.arrow
 from odc.geo.geobox import GeoBox
-from pystac_client import ItemSearch
+from pystac_client import Client, ItemSearch
 
 import mosaic
 from mosaic.catalog.opened import NEVER
@@ -226,7 +226,7 @@ def test_a_mosaic_built_raw_stays_raw(tmp_path: Path) -> None:
     given = write_scenes(tmp_path / "s", seam_scenes(64, 60.0, ("B04",), dates=1)[:2])
     document = orjson.loads(given.read_bytes())
     for number, item in enumerate(document["features"]):
-        item["assets"]["B04"]["raster:bands"][0] |= {"scale": 1, "offset": -100 * number}
+        item["assets"]["B04"]["raster:bands"][0] |= {"scale": 1, "offset": 100 * number}
     given.write_bytes(orjson.dumps(document))
     mosaic.build(given, tmp_path / "raw", raw=True)
     mosaic.build(given, tmp_path / "m")
@@ -361,6 +361,8 @@ def test_what_is_no_source(scenes: Path, tmp_path: Path) -> None:
     for nothing in ([], {"type": "FeatureCollection", "features": []}, Search([])):
         with pytest.raises(NoItemsError):
             opened(nothing)
+    with pytest.raises(UsageError, match="give a search of it"):
+        opened(Client("api", "an API"))
     with pytest.raises(UsageError, match="is no source"):
         opened(7)
     with pytest.raises(InputError, match="the items have: B04"):

@@ -302,7 +302,7 @@ def test_looking_for_ranges_is_no_use_of_them() -> None:
     for name in names[:2]:
         own.get_range(name, start=0, length=1000)
     for _ in range(5):
-        assert own.holds(names[0], starts=[0], lengths=[1000]) == [True]
+        assert own.holds(names[0], starts=[0, 10], lengths=[1000, 500]) == [True, True]
     own.get_range(names[2], start=0, length=1000)
     held = [own.holds(name, starts=[0], lengths=[1000])[0] for name in names]
     assert held == [False, True, True]
