@@ -456,7 +456,7 @@ def killing(name, level):
         {what}
     return opened(name, level)
 worker._opened = killing
-worker.serve()
+worker.work()
 """
 
 
