@@ -20,7 +20,7 @@ from typing import Any
 from mosaic import bridge
 from mosaic.engine.gdal_worker import LENGTH, THREADS
 
-PROGRAM = "from mosaic.engine.gdal_worker import serve; serve()"
+PROGRAM = "from mosaic.engine.gdal_worker import work; work()"
 """What the process runs."""
 CACHE = 64
 """Megabytes of blocks that GDAL keeps."""

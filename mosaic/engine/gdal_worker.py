@@ -186,7 +186,7 @@ def pixels(
     return found
 
 
-def serve() -> None:
+def work() -> None:
     """Answer requests until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     # messages of GDAL and rasterio name the loopback with its key; what failed is told in answers

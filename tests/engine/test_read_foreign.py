@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -279,6 +280,16 @@ def test_rows_that_may_be_upside_down_are_refused(files: Path, tmp_path: Path) -
     assert "which of its rows is the first" in refused(made)
 
 
+def test_files_in_archives_and_what_only_gdal_reaches(files: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        packed.write(files / "one.tif", "one.tif")
+    out = built(tmp_path / "m", item(f"/vsizip/{tmp_path}/a.zip/one.tif"))
+    got = mosaic.read(out, geobox=whole(), gate=gate())
+    np.testing.assert_array_equal(got.values, told(files, "nc")[0])
+    away = built(tmp_path / "n", item("/vsioss/bucket/one.tif"))
+    assert "past mosaic's limits" in refused(away)
+
+
 def test_a_plan_says_what_it_cannot_foretell(files: Path, tmp_path: Path) -> None:
     out = built(
         tmp_path / "m", of_kind(files, "jp2"), item(f"{files}/three.tif", count=3, name="t")
@@ -456,7 +467,7 @@ def killing(name, level):
         {what}
     return opened(name, level)
 worker._opened = killing
-worker.serve()
+worker.work()
 """
 
 
