@@ -69,6 +69,25 @@ def project(source: str, target: str, x: Floats, y: Floats) -> tuple[Floats, Flo
     return np.reshape(px, np.shape(x)), np.reshape(py, np.shape(y))
 
 
+@lru_cache(maxsize=4096)
+def moves_datum(source: str, target: str) -> bool:
+    """Whether a transformation moves places from one datum to another by more than nothing.
+
+    How far is then a matter of the grids at hand and of PROJ's version.
+    """
+    one, other = (crs(name).geodetic_crs for name in (source, target))
+    return one != other and (one is None or other is None or _shifts(one, other))
+
+
+@lru_cache(maxsize=256)
+def _shifts(source: pyproj.CRS, target: pyproj.CRS) -> bool:
+    lon, lat = np.meshgrid(np.arange(-180.0, 180.0, 30.0), np.arange(-80.0, 90.0, 20.0))
+    between = pyproj.Transformer.from_crs(source, target, always_xy=True)
+    x, y = between.transform(lon, lat)
+    off = np.hypot((x - lon + 180.0) % 360.0 - 180.0, y - lat)
+    return not bool(off.max() < 1e-10)
+
+
 def is_geographic(name: str) -> bool:
     """Whether coordinates are degrees."""
     return bool(crs(name).is_geographic)

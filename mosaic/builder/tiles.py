@@ -27,13 +27,15 @@ from mosaic.grid import (
     Grids,
     is_geographic,
     mosaic_geobox,
+    moves_datum,
     nice_resolution,
     pixel_extent,
     project,
     world,
 )
 from mosaic.grid import crs as as_crs
-from mosaic.outline import Geometries, Outlines, batches, grown, outlines
+from mosaic.outline import Bools, Geometries, Outlines, batches, grown, outlines
+from mosaic.reach import fitted, suggested
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class Pieces:
     """(m,) whether GDAL finds this extent by itself."""
     footprint: Geometries
     """(m,) the outline grown by 1 to 2 pixels."""
+    reach: Floats
+    """(m, 4) bounds that GDAL gives a plain piece, infinite where they can't be told."""
     missing: npt.NDArray[np.int64]
     """Rows of grids no part of which can be projected."""
 
@@ -168,7 +172,24 @@ def _pieces(
     # pieces become VRTs on the mosaic's own pixels: theirs is the pixel that counts
     unit = np.where(plain[:, None], pixel[found.grid], np.array(res))
     footprints = grown(found.geometry, unit, found.plain, crs)
-    return Pieces(found.grid, bounds, inside, plain, footprints, found.missing)
+    reach = _reach(grids, crs, found)
+    return Pieces(found.grid, bounds, inside, plain, footprints, reach, found.missing)
+
+
+def _reach(grids: Grids, crs: str, found: Outlines) -> Floats:
+    """(m, 4) bounds that GDAL gives pieces by itself."""
+    bounds: Floats = shapely.bounds(found.geometry)
+    warped = found.plain & ~grids.within(crs)[found.grid]
+    moved = np.array([moves_datum(name, crs) for name in grids.crs], bool)
+    known = warped & ~moved[grids.crs_index][found.grid]
+    # GDAL may take another shift between two datums than the PROJ at hand
+    bounds[warped & ~known] = (-np.inf, -np.inf, np.inf, np.inf)
+    count = np.where(known, shapely.get_num_coordinates(found.geometry), 0)
+    for size in np.unique(count[known]):
+        rows = np.flatnonzero(count == size)
+        rings = shapely.get_coordinates(found.geometry[rows]).reshape(len(rows), -1, 2)
+        bounds[rows] = suggested(rings, grids.shape[found.grid[rows]])
+    return bounds
 
 
 def origin(grids: Grids, crs: str, res: tuple[float, float]) -> tuple[float, float]:
@@ -249,13 +270,14 @@ def tiles(
     row = np.repeat(np.arange(len(assets.item)), count)
     nth = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
     piece = by_grid[starts[:-1][assets.grid[row]] + nth]
-    extent = shapely.box(*frame.grid.boundingbox.bbox)
-    seen = shapely.intersects(pieces.footprint[piece], extent)
-    row, piece, nth = row[seen], piece[seen], nth[seen]
     foreign = ~grids.within(frame.crs)[assets.grid[row]]
     plain = pieces.plain[piece] & (grids.upright[assets.grid[row]] | foreign)
     blind = (foreign | ~plain) & _mask_is_lost(index)
     plain &= ~blind
+    footprint = _footprints(frame, piece, plain, plain & ~foreign)
+    seen = shapely.intersects(footprint, shapely.box(*frame.grid.boundingbox.bbox))
+    row, piece, nth, footprint = row[seen], piece[seen], nth[seen], footprint[seen]
+    plain, blind = plain[seen], blind[seen]
     changed = np.isin(assets.bands[row], list(recodings))
     direct = plain & ~assets.mask_nodata[row] & ~changed
     files: dict[str, str] = {}
@@ -303,7 +325,7 @@ def tiles(
     return Written(
         Tiles(
             location=locations,
-            geometry=pieces.footprint[piece],
+            geometry=footprint,
             item=[table.id[i] for i in item],
             datetime=[table.datetime[i] for i in item],
             z=z[item],
@@ -317,6 +339,23 @@ def tiles(
         ),
         files,
     )
+
+
+def _footprints(
+    frame: Frame, piece: npt.NDArray[np.int64], plain: Bools, native: Bools
+) -> Geometries:
+    """(n,) footprints of pieces that end within the pixels that GDAL gives them.
+
+    ``plain``: (n,) rows of files as they are; the others are VRTs on the mosaic's own pixels.
+    ``native``: (n,) plain rows in the mosaic's CRS, which GDAL doesn't warp.
+    """
+    pieces, affine = frame.pieces, frame.grid.affine
+    bounds = np.where(plain[:, None], pieces.reach[piece], np.nan)
+    for n in np.flatnonzero(~plain):
+        (height, width), here = _piece_grid(frame, pieces.bounds[piece[n]])
+        bounds[n] = (here.c, here.f + here.e * height, here.c + here.a * width, here.f)
+    outline = pieces.bounds[piece]
+    return fitted(pieces.footprint[piece], outline, bounds, plain & ~native, ~plain, affine)
 
 
 def _mask_is_lost(index: Index) -> bool:
