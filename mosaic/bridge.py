@@ -1,4 +1,4 @@
-"""The one background loop and the one CPU pool, rebuilt after a fork.
+"""The one background loop, the one CPU pool and the one planner, rebuilt after a fork.
 
 Everything asynchronous runs on one loop in one thread, so that one limiter sees every request of
 the process, whichever thread, notebook or dask worker asks.
@@ -63,6 +63,9 @@ class _Engine:
         self.callers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Mailbox]
         self.callers = weakref.WeakKeyDictionary()
         self.pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="mosaic-cpu")
+        # pyproj makes its transformers anew in every thread, at 30 ms each; and what plans is
+        # Python, of which no second thread would do more at the same time
+        self.planner = ThreadPoolExecutor(1, thread_name_prefix="mosaic-plan")
         self.thread = threading.Thread(target=self._run, name="mosaic-loop", daemon=True)
         self.thread.start()
 
@@ -95,6 +98,17 @@ def pool() -> ThreadPoolExecutor:
     """The pool for work of the CPU and for files."""
     engine = _engine
     return (engine or _get()).pool
+
+
+def planner() -> ThreadPoolExecutor:
+    """The one thread for what plans, and so projects."""
+    engine = _engine
+    return (engine or _get()).planner
+
+
+def planned(work: Callable[[], T]) -> T:
+    """Do what projects on the planner's thread, and wait for it, from any other thread."""
+    return planner().submit(work).result()
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

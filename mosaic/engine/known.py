@@ -54,7 +54,7 @@ class Known:
             return cover(self.cells, found, scene.grid.shape)
 
         if key not in self._covers:
-            self._covers[key] = asyncio.ensure_future(pooled(work))
+            self._covers[key] = asyncio.ensure_future(planned(work))
         return await asyncio.shield(self._covers[key])
 
     async def head(self, href: str) -> Head:
@@ -71,6 +71,10 @@ class Known:
             if not isinstance(where, Need):
                 return where
             chunks = await more(self.gate, chunks, where.spans, found.meta)
+
+
+async def planned(work: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(bridge.planner(), work)
 
 
 async def pooled(work: Callable[[], T]) -> T:

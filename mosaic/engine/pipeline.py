@@ -21,7 +21,7 @@ from mosaic.engine.blocks import Draw, Unit, tiles_of
 from mosaic.engine.budget import Budget
 from mosaic.engine.cover import Bools, Cells, Cover, wave
 from mosaic.engine.header import Head
-from mosaic.engine.known import Known, all_of, pooled
+from mosaic.engine.known import Known, all_of, planned, pooled
 from mosaic.engine.lattice import Lattice
 from mosaic.engine.paint import Array, Canvas, copied, warped, window
 from mosaic.engine.plan import Ready, groups, ready
@@ -110,12 +110,13 @@ class _Run:
     async def layer(self, place: int) -> None:
         """Waves, until each cell is complete or has no more scenes."""
         layer = self.request.layers[place]
+        canvas = self.outcome.canvases[place]
+        cleared = asyncio.ensure_future(pooled(partial(canvas.clear, layer)))
         covers = await all_of([self.known.cover(scene, layer) for scene in layer.scenes])
+        await cleared
         count = self.cells.shape[0] * self.cells.shape[1]
         need = np.ones(count, bool)
         done = [np.zeros(count, bool) for _ in covers]
-        canvas = self.outcome.canvases[place]
-        canvas = self.outcome.canvases[place]
         waves = 0
         while True:
             parts = wave(covers, need, done)
@@ -216,7 +217,7 @@ class _Scene:
         run, scene = self.run, self.scene
         try:
             found = await run.known.head(scene.href)
-            plan = await pooled(
+            plan = await planned(
                 lambda: ready(run.request, run.cells, self.layer, scene, part, found)
             )
             where = await run.known.locate(found, plan.draw)

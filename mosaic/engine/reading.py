@@ -80,7 +80,9 @@ def read(
     mosaic = open_mosaic(folder)
     wanted = chosen(mosaic, [bands] if isinstance(bands, str) else bands)
     target = target_of(mosaic, bbox, geobox, crs, resolution)
-    request, names, where = requested(mosaic, target, wanted, datetime, resampling, raw)
+    request, names, where = bridge.planned(
+        lambda: requested(mosaic, target, wanted, datetime, resampling, raw)
+    )
     outcome = bridge.run(draw_all(request, gate, ignore=errors == "ignore"))
     canvases = outcome.canvases
     covered: Bools = np.broadcast_to(np.True_, (len(where), *target.shape))

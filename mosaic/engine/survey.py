@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from mosaic.engine.cover import Bools, Cover, wave
-from mosaic.engine.known import Known, all_of, pooled
+from mosaic.engine.known import Known, all_of, planned
 from mosaic.engine.plan import Cost, Plan, blocks_cost, header_cost, least_seconds, ready
 from mosaic.engine.scene import Layer, Request, Scene
 from mosaic.settings import limits_of
@@ -84,7 +84,7 @@ async def _scene(
     taken: set[tuple[int, ...]] = set()
     if part.any():
         lattice = one.lattice.take(part[one.cell])
-        made = await pooled(lambda: ready(known.request, known.cells, layer, scene, lattice, head))
+        made = await planned(lambda: ready(known.request, known.cells, layer, scene, lattice, head))
         where = await known.locate(head, made.draw)
         first = blocks_cost(head, made.draw, where, known.settings)
         taken = {span for span in where if span is not None}
@@ -93,7 +93,7 @@ async def _scene(
     most.add(scene, _once(most, scene, header_cost(head)))
     if (one.touched & ~part).any():
         lattice = one.lattice.take(~part[one.cell])
-        made = await pooled(lambda: ready(known.request, known.cells, layer, scene, lattice, head))
+        made = await planned(lambda: ready(known.request, known.cells, layer, scene, lattice, head))
         where = await known.locate(head, made.draw)
         fresh = [span for span in where if span and span.stop > head.ready and span not in taken]
         later = blocks_cost(head, made.draw, where, known.settings)
