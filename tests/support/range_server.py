@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import mmap
 import random
 import socket
 import threading
@@ -416,13 +417,20 @@ def _lied(
     return body
 
 
+def mapped(path: Path) -> Any:
+    """A file's bytes, read when they are asked for."""
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     given = parser.parse_args()
-    objects = {p.name: p.read_bytes() for p in given.folder.iterdir() if p.is_file()}
+    files = [path for path in given.folder.rglob("*") if path.is_file()]
+    objects = {path.relative_to(given.folder).as_posix(): mapped(path) for path in files}
     server = RangeServer(objects, given.port)
     for text in given.set:
         name, _, value = text.partition("=")
