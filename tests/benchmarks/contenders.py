@@ -28,8 +28,6 @@ GDAL = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
     "GDAL_HTTP_MULTIPLEX": "YES",
-    "CPL_VSIL_CURL_USE_HEAD": "NO",
-    "VSI_CACHE": "YES",
 }
 """How GDAL's manual has it for COGs behind HTTP; all that read by GDAL are run so."""
 
@@ -120,7 +118,7 @@ def stackstac(source: Source) -> Read:
                 dtype="uint16", fill_value=np.uint16(0), rescale=False, sortby_date=False,
                 gdal_env=theirs.DEFAULT_GDAL_ENV.updated(always=GDAL),
             )  # fmt: skip
-            found.append(theirs.mosaic(stack, dim="time", nodata=0).data)
+            found.append(theirs.mosaic(stack, dim="time", reverse=True, nodata=0).data)
         with dask.config.set(scheduler="threads", num_workers=8):
             return np.stack(dask.compute(*found))
 
@@ -221,7 +219,14 @@ def lazycogs(source: Source) -> Read:
 
     table = str(Path(tempfile.mkdtemp()) / "items.parquet")
     collection = json.loads(Path(source.items).read_bytes())
-    asyncio.run(rustac.write(table, collection))
+
+    async def write() -> None:
+        await rustac.write(table, collection)
+
+    asyncio.run(write())
+    client = rustac.DuckdbClient(
+        extensions=["spatial"], install_extensions=False, extension_directory=_extensions()
+    )
     store = HTTPStore(source.url, client_options={"allow_http": True})
 
     def read(window: Window) -> np.ndarray:
@@ -229,11 +234,27 @@ def lazycogs(source: Source) -> Read:
             table, bbox=window.bounds, crs="EPSG:3035", resolution=window.res,
             datetime=f"{window.days[0]}T00:00:00Z/{window.days[-1]}T23:59:59Z",
             bands=list(window.bands), sortby=["-datetime"], store=store,
+            duckdb_client=client,
             path_from_href=lambda href: href.removeprefix(f"{source.url}/"),
         )  # fmt: skip
         return found.transpose("time", "band", "y", "x").sortby("time").values
 
     return read
+
+
+def _extensions() -> str:
+    """DuckDB's extensions as their wheels have them, where DuckDB looks for them."""
+    import duckdb_extension_icu
+    import duckdb_extension_parquet
+    import duckdb_extension_spatial
+
+    folder = Path(tempfile.mkdtemp())
+    for wheel in (duckdb_extension_icu, duckdb_extension_parquet, duckdb_extension_spatial):
+        (found,) = Path(wheel.__file__).parent.rglob("*.duckdb_extension")
+        place = folder / found.parent.name / "linux_amd64"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / found.name).symlink_to(found)
+    return str(folder)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,14 @@ CACHE = Path(
 """Where they lie, and the scenes."""
 PACKAGES = {
     "peers": ("odc-stac==0.5.3", "stackstac==0.5.1", "rio-tiler==9.4.12"),
-    "lazycogs": ("lazycogs==0.7.0",),
+    # the last rustac of whose DuckDB there are extensions as wheels
+    "lazycogs": (
+        "lazycogs==0.7.0",
+        "rustac==0.9.17",
+        "duckdb-extension-icu==1.5.5",
+        "duckdb-extension-parquet==1.5.5",
+        "duckdb-extension-spatial==1.5.5",
+    ),
 }
 """What each holds, besides our own."""
 

@@ -92,6 +92,10 @@ class Counts:
     targets: deque[str] = field(default_factory=lambda: deque(maxlen=256))
 
 
+_SLICE = 1 << 20
+"""Bytes that are given to a connection at once."""
+
+
 class RangeServer:
     """The server, on a thread of its own."""
 
@@ -182,11 +186,13 @@ class _Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.paused = False
-        if self.flushing:
+        self._flow()
+        if self.flushing and not self.paused:
             self.flushing = False
             self._done()
 
     flushing = False
+    rest = memoryview(b"")
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
@@ -287,7 +293,12 @@ class _Connection(asyncio.Protocol):
             self._drip(bytes(body), 0)
         else:
             counted = told.announce or status == 206
-            self._send(status, extra, b"" if method == "HEAD" else body, path, headers, counted)
+            if method == "HEAD":
+                self._log(path, headers, status)
+                self._head(status, {**extra, "Content-Length": str(len(body))})
+                self._done()
+                return
+            self._send(status, extra, body, path, headers, counted)
 
     def _cut(
         self,
@@ -346,18 +357,30 @@ class _Connection(asyncio.Protocol):
         counted: bool = True,
     ) -> None:
         length = {"Content-Length": str(len(body))} if counted else {"Connection": "close"}
-        # counted before it is sent: whoever has the answer finds it in the counters
-        self.server.counts.bytes += len(body)
         self._log(path, headers, status)
         self._head(status, {**extra, **length})
-        if len(body):
-            self.transport.write(body)
         if not counted:
+            self.server.counts.bytes += len(body)
+            self.transport.write(body)
             self.transport.close()
-        elif self.paused:
+            return
+        self.rest = memoryview(body)
+        self._flow()
+        if self.paused:
             self.flushing = True
         else:
             self._done()
+
+    def _flow(self) -> None:
+        """As much of the body as the connection takes: who hangs up isn't sent the rest."""
+        while len(self.rest) and not self.paused and self._open():
+            part, self.rest = self.rest[:_SLICE], self.rest[_SLICE:]
+            # counted before it is sent: whoever has the answer finds it in the counters
+            self.server.counts.bytes += len(part)
+            self.transport.write(part)
+
+    def _open(self) -> bool:
+        return self.transport is not None and not self.transport.is_closing()
 
     def _log(self, path: str, headers: dict[str, str], status: int) -> None:
         counts = self.server.counts
