@@ -9,56 +9,28 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 
-from tests.benchmarks import homes
+from tests.benchmarks import homes, told
 from tests.benchmarks.cases import Case, Window, windows
 from tests.benchmarks.contenders import CONTENDERS, Contender, Source
+from tests.benchmarks.limit import limit
+from tests.benchmarks.result import Result, Took
 from tests.benchmarks.seam import CRS, WARM, Corpus, drawn, make
 from tests.benchmarks.truth import Verdict, judged, shown
 
 ROOT = Path(__file__).resolve().parents[2]
 LATENCY = 0.03
-
-
-@dataclass(frozen=True)
-class Took:
-    """One read."""
-
-    wall: float
-    """Seconds from open to loaded."""
-    cpu: float
-    """Seconds of the process, all threads."""
-    memory: float
-    """MB of the resident set above what it was when warm."""
-    requests: int
-    """Requests that the server saw."""
-    bytes: int
-    """Bytes that it sent."""
-    heads: int
-    """HEAD requests among them."""
-
-
-@dataclass
-class Result:
-    """All reads of one case by one contender."""
-
-    took: list[Took] = field(default_factory=list)
-    verdict: Verdict | None = None
-    failure: str = ""
-
-    def median(self, name: str) -> float:
-        """Of all rounds."""
-        return float(median(getattr(one, name) for one in self.took))
 
 
 @dataclass(frozen=True)
@@ -114,12 +86,12 @@ class Bench:
         told = json.loads(done.stdout.splitlines()[-1])
         return Took(**{name: told[name] for name in Took.__dataclass_fields__})
 
-    def check(self, contender: Contender, case: Case) -> Verdict:
-        """Whether a contender's pixels are right."""
+    def check(self, contender: Contender, case: Case) -> tuple[Took, Verdict]:
+        """One read, and whether its pixels are right."""
         with tempfile.TemporaryDirectory() as folder:
             pixels = Path(folder) / "pixels.npy"
-            self.run(contender, case, pixels)
-            return judged(np.load(pixels), self.truth(case))
+            took = self.run(contender, case, pixels)
+            return took, judged(np.load(pixels), self.truth(case))
 
 
 @contextlib.contextmanager
@@ -163,44 +135,50 @@ def _source(folder: Path, name: str, corpus: Corpus, url: str) -> Source:
 
 
 def compared(
-    bench: Bench, cases: Sequence[Case], contenders: Sequence[Contender], rounds: int
+    bench: Bench,
+    cases: Sequence[Case],
+    contenders: Sequence[Contender],
+    rounds: int,
+    seconds: float = math.inf,
 ) -> dict[tuple[str, str], Result]:
-    """Every contender in every case: checked, then timed in interleaved rounds."""
+    """Every contender in every case, in interleaved rounds.
+
+    Pixels are checked in the first round; who isn't right is in no further one. No round begins
+    after so many seconds.
+    """
     found = {(case.name, one.name): Result() for case in cases for one in contenders}
-    for case in cases:
-        for one in contenders:
-            result = found[case.name, one.name]
-            try:
-                result.verdict = bench.check(one, case)
-            except (OSError, subprocess.SubprocessError, homes.Missing) as error:
-                result.failure = _last(error)
-            say(f"{case.name:9} {one.name:16} {result.verdict or result.failure}")
+    began = time.monotonic()
     for turn in range(rounds):
+        if time.monotonic() - began > seconds:
+            break
         for case in cases:
-            order = (
-                list(contenders)[turn % len(contenders) :]
-                + list(contenders)[: turn % len(contenders)]
-            )
-            for one in order:
+            for one in [*contenders[turn:], *contenders[:turn]]:
                 result = found[case.name, one.name]
-                if result.failure or not right(one, case, result.verdict):
-                    continue
-                try:
-                    result.took.append(bench.run(one, case))
-                except subprocess.SubprocessError as error:
-                    result.failure = _last(error)
-                    continue
-                took = result.took[-1]
-                say(
-                    f"{turn} {case.name:9} {one.name:16} {took.wall:7.3f} s ({took.cpu:.3f}) {took}"
-                )
+                if not result.failure:
+                    once(bench, case, one, result)
     return found
 
 
-def right(one: Contender, case: Case, verdict: Verdict | None) -> bool:
+def once(bench: Bench, case: Case, one: Contender, result: Result) -> None:
+    """One read more."""
+    try:
+        if result.verdict is None:
+            took, result.verdict = bench.check(one, case)
+        else:
+            took = bench.run(one, case)
+    except (OSError, subprocess.SubprocessError, homes.Missing) as error:
+        result.failure = _last(error)
+        say(f"{case.name:9} {one.name:16} {result.failure}")
+        return
+    say(f"{case.name:9} {one.name:16} {took.wall:7.3f} s ({took.cpu:.3f})  {result.verdict}")
+    if right(one, case, result.verdict):
+        result.took.append(took)
+    else:
+        result.failure = f"not right: {result.verdict}"
+
+
+def right(one: Contender, case: Case, verdict: Verdict) -> bool:
     """Whether a contender's time counts."""
-    if verdict is None:
-        return False
     if case.name == "overview" and one.name != "mosaic":  # each has its own choice of overview
         return verdict.near >= 0.97
     return verdict.equal >= one.equal and verdict.near >= 0.99
@@ -217,22 +195,26 @@ def say(text: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, default=homes.CACHE / "corpus")
+    parser.add_argument("--work", type=Path, default=homes.CACHE / "corpus", help="scenes")
+    parser.add_argument("--out", type=Path, default=ROOT / "catalogs/bench.png", help="figure")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="no round begins later")
     parser.add_argument("--only", action="append", choices=list(CONTENDERS))
     parser.add_argument("--case", action="append")
     given = parser.parse_args()
     contenders = [CONTENDERS[name] for name in given.only or CONTENDERS]
     with served(given.work, Corpus()) as bench:
         cases = [case for case in bench.cases if not given.case or case.name in given.case]
-        found = compared(bench, cases, contenders, given.rounds)
-    for (case, name), result in found.items():
-        if result.took:
-            print(
-                f"{case:9} {name:16} {result.median('wall'):.3f} ({result.median('cpu'):.3f})"
-                f" {result.median('requests'):.0f} req {result.median('bytes') / 1e6:.1f} MB"
-                f" {result.median('heads'):.0f} HEAD {result.median('memory'):.0f} MB RSS"
-            )
+        limits = {}
+        for case in cases:
+            if case.name in ("seam", "small"):
+                limits[case.name] = limit(bench.sources["seam"], case.window)
+        found = compared(bench, cases, contenders, given.rounds, given.minutes * 60)
+    names, titles = [case.name for case in cases], [one.name for one in contenders]
+    print(told.table(found, names, titles))
+    print(told.against_limit(found, limits, LATENCY, titles[0]))
+    print(told.conditions(max(len(result.took) for result in found.values())))
+    told.figure(found, names, titles, given.out)
 
 
 if __name__ == "__main__":
