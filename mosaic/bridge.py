@@ -1,4 +1,4 @@
-"""The one background loop and the one CPU pool, rebuilt after a fork.
+"""The one background loop, the one CPU pool and the one planner, rebuilt after a fork.
 
 Everything asynchronous runs on one loop in one thread, so that one limiter sees every request of
 the process, whichever thread, notebook or dask worker asks.
@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeVar
 from mosaic.errors import UsageError
 
 T = TypeVar("T")
+_PLANNER = "mosaic-plan"
 
 
 class Resident(Protocol):
@@ -63,6 +64,9 @@ class _Engine:
         self.callers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Mailbox]
         self.callers = weakref.WeakKeyDictionary()
         self.pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="mosaic-cpu")
+        # pyproj makes its transformers anew in every thread, at 30 ms each; and what plans is
+        # Python, of which no second thread would do more at the same time
+        self.planner = ThreadPoolExecutor(1, thread_name_prefix=_PLANNER)
         self.thread = threading.Thread(target=self._run, name="mosaic-loop", daemon=True)
         self.thread.start()
 
@@ -97,6 +101,19 @@ def pool() -> ThreadPoolExecutor:
     return (engine or _get()).pool
 
 
+def planner() -> ThreadPoolExecutor:
+    """The one thread for what plans, and so projects."""
+    engine = _engine
+    return (engine or _get()).planner
+
+
+def on_planner(work: Callable[[], T]) -> T:
+    """Do what projects on the planner's thread, and wait for it, from any thread but the loop's."""
+    if threading.current_thread().name.startswith(_PLANNER):
+        return work()
+    return planner().submit(work).result()
+
+
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on the background loop and wait for it, from any other thread.
 
@@ -113,6 +130,11 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     except BaseException:
         future.cancel()
         raise
+
+
+async def planned(work: Callable[[], T]) -> T:
+    """What a function returns that runs on the planner's thread; for the background loop."""
+    return await asyncio.get_running_loop().run_in_executor(planner(), work)
 
 
 async def pooled(work: Callable[[], T]) -> T:

@@ -61,11 +61,18 @@ def transformer(source: str, target: str) -> pyproj.Transformer:
         raise UsageError(f"PROJ can't transform {names}: another planet's CRS?") from error
 
 
-def project(source: str, target: str, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Coordinates of any shape in another CRS; infinite where PROJ has no answer."""
+def project(
+    source: str, target: str, x: Floats, y: Floats, *, back: bool = False
+) -> tuple[Floats, Floats]:
+    """Coordinates of any shape in another CRS; infinite where PROJ has no answer.
+
+    ``back``: by the inverse of the way from ``target``, for who has gone that way before: making
+    another transformer takes 30 ms.
+    """
     if source == target:
         return x, y
-    px, py = transformer(source, target).transform(np.ravel(x), np.ravel(y))
+    way = transformer(target, source) if back else transformer(source, target)
+    px, py = way.transform(np.ravel(x), np.ravel(y), direction="INVERSE" if back else "FORWARD")
     return np.reshape(px, np.shape(x)), np.reshape(py, np.shape(y))
 
 

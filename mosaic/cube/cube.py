@@ -25,7 +25,7 @@ from mosaic.cube.choice import COVERED, Choice, Variable, stamp
 from mosaic.cube.keys import Key, Run, clusters, places, portions, stepped
 from mosaic.cube.scenes import Scenes, scenes
 from mosaic.cube.sources import opened
-from mosaic.engine.known import pooled
+from mosaic.engine.known import planned, pooled
 from mosaic.engine.paint import joined
 from mosaic.engine.pieces import Grid
 from mosaic.engine.pipeline import Outcome, draw_all
@@ -235,7 +235,7 @@ class Cube:
         if not times or not row.count or not column.count:
             return self._blank(bands, (len(times), row.count, column.count))
         # it may wait for the gate, which needs the pool: so not there
-        request, where = await asyncio.to_thread(self.request, bands, times, row, column)
+        request, where = await planned(lambda: self.request(bands, times, row, column))
         outcome = await draw_all(request, self.choice.gate, ignore=self.choice.ignore)
         if outcome.problems:
             with self._lock:

@@ -15,6 +15,7 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 from xarray.core import indexing
 
+from mosaic import bridge
 from mosaic.catalog.opened import Opened
 from mosaic.catalog.when import interval
 from mosaic.cube import accessor as _registered  # noqa: F401 - gives datasets their .mosaic
@@ -89,7 +90,7 @@ def open_cube(
         raw,
         gate,
     )
-    found = found_in(choice, mosaic)
+    found = bridge.on_planner(lambda: found_in(choice, mosaic))
     if callable(groupby):
         choice = replace(choice, groupby=found.groups)
     made = dataset(Cube(choice, found), cache and chunks is None)

@@ -11,9 +11,10 @@ from mosaic.engine.cover import Bools, Cells
 from mosaic.engine.lattice import Lattice
 from mosaic.engine.pieces import Ints
 from mosaic.engine.raster import Plane, Raster
-from mosaic.engine.resampling import Method, Scale, needed
+from mosaic.engine.resampling import Method, Scale, reach, within
 from mosaic.engine.tiff import Blocks, Chunks, Need, Tiff
 from mosaic.errors import TiffUnsupportedError
+from mosaic.grid import Floats
 from mosaic.storage.ranges import Span
 
 SIDE = 4
@@ -75,6 +76,8 @@ class Draw:
     """Overview that is read; 0 is the raster itself."""
     lattice: Lattice
     """Pieces to draw, in pixels of that overview."""
+    reach: Floats
+    """(k, 4) source pixels that pieces take; see :func:`mosaic.engine.resampling.reach`."""
     units: tuple[Unit, ...]
     """Portions, in the order of their tiles."""
     table: Table
@@ -97,9 +100,10 @@ def draw(
     one = file.levels[at]
     shape = one.image.shape
     there = lattice.at((file.shape[0] / shape[0], file.shape[1] / shape[1]))
-    needs = needed(there, how, scale, shape)
+    reached = reach(there, how, scale)
+    needs = within(reached, shape)
     kept = np.flatnonzero((needs[:, 0] < needs[:, 2]) & (needs[:, 1] < needs[:, 3]))
-    there, needs = there.take(kept), needs[kept]
+    there, reached, needs = there.take(kept), reached[kept], needs[kept]
     planes = _planes(file, one.image, bands)
     tiles = tiles_of(cells, cells.of(there))
     units: list[Unit] = []
@@ -114,7 +118,7 @@ def draw(
             (r0, c0), (r1, c1) = own[:, :2].min(0).tolist(), own[:, 2:].max(0).tolist()
             units.append(Unit(tile, pieces, (r0, c0, r1, c1), np.array(rows, np.int64)))
     found = np.array(list(index), np.int64).reshape(-1, 4)
-    return Draw(at, there, tuple(units), Table(found[:, 0] == 1, found[:, 1:]))
+    return Draw(at, there, reached, tuple(units), Table(found[:, 0] == 1, found[:, 1:]))
 
 
 def tiles_of(cells: Cells, cell: Ints) -> Ints:

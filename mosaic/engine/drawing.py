@@ -11,7 +11,7 @@ import numpy as np
 from mosaic.engine.blocks import Draw, Unit, tiles_of
 from mosaic.engine.foreign import Foreign
 from mosaic.engine.header import Head
-from mosaic.engine.known import all_of, pooled
+from mosaic.engine.known import all_of, planned, pooled
 from mosaic.engine.lattice import Lattice
 from mosaic.engine.paint import Array, copied, warped, window
 from mosaic.engine.plan import Ready, portions, ready
@@ -48,7 +48,7 @@ class Drawing:
         run, scene = self.run, self.scene
         try:
             found = await run.known.head(scene.href, scene.mask)
-            plan = await pooled(
+            plan = await planned(
                 lambda: ready(run.request, run.cells, self.layer, scene, part, found)
             )
             where = await run.known.locate(found, plan.draw)

@@ -23,7 +23,7 @@ from mosaic.storage import Gate
 from mosaic.storage.ranges import Span
 
 T = TypeVar("T")
-pooled = bridge.pooled
+planned, pooled = bridge.planned, bridge.pooled
 
 
 class Known:
@@ -62,7 +62,7 @@ class Known:
             return cover(self.cells, found, scene.grid.shape)
 
         if key not in self._covers:
-            self._covers[key] = asyncio.ensure_future(pooled(work))
+            self._covers[key] = asyncio.ensure_future(planned(work))
         return await asyncio.shield(self._covers[key])
 
     async def head(self, href: str, mask: bool = False) -> Head | Foreign:

@@ -163,17 +163,17 @@ def scale(target: Grid, source: Grid) -> tuple[float, float]:
     column, row = u * width, v * height
     # steps of one source pixel, and back from there: derivatives of the inverse map
     matrix = []
-    x, y = target.pixel(*project(source.crs, target.crs, *source.xy(column, row)))
+
+    def at(column: Floats, row: Floats) -> tuple[Floats, Floats]:
+        x, y = source.xy(column, row)
+        return target.pixel(*project(source.crs, target.crs, x, y, back=True))
+
+    x, y = at(column, row)
     whole = world(target.crs)
     a, d = target.transform[0], target.transform[3]
     turn = None if whole is None else (whole[2] - whole[0]) / math.hypot(a, d)
     for dc, dr in ((0.5, 0.0), (0.0, 0.5)):
-        ends = [
-            target.pixel(
-                *project(source.crs, target.crs, *source.xy(column + s * dc, row + s * dr))
-            )
-            for s in (-1, 1)
-        ]
+        ends = [at(column + s * dc, row + s * dr) for s in (-1, 1)]
         with np.errstate(invalid="ignore"):
             dx, dy = ends[1][0] - ends[0][0], ends[1][1] - ends[0][1]
             if turn is not None:

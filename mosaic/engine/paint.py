@@ -49,26 +49,32 @@ class Canvas:
     filled: Bools
     """(bands, H, W) whether a scene has given a pixel its number."""
 
+    def clear(self, layer: Layer) -> None:
+        """Make all pixels such that nothing was drawn on: nodata, or 0 without such.
+
+        Its memory is had from the system here, and at once: threads that draw on tiles side by
+        side would each clear the same large pages.
+        """
+        for band, plane in zip(layer.declared, self.values, strict=True):
+            plane[:] = band.nodata or 0
+        self.filled[:] = False
+
     @classmethod
     def blanks(cls, layers: Sequence[Layer], shape: tuple[int, int]) -> list[Canvas]:
-        """One canvas a layer, of pixels that nothing was drawn on: nodata, or 0 without such.
+        """One canvas a layer, not cleared yet.
 
         Layers of one type lie in one array, one after the other: see :func:`joined`.
         """
         count = sum(len(layer.bands) for layer in layers)
-        filled = np.zeros((count, *shape), bool)
+        filled = np.empty((count, *shape), bool)
         whole: dict[np.dtype[Any], Array] = {}
         found: list[Canvas] = []
         start = 0
         for layer in layers:
             stop = start + len(layer.bands)
             if layer.dtype not in whole:
-                whole[layer.dtype] = np.zeros((count, *shape), layer.dtype)
-            values = whole[layer.dtype][start:stop]
-            for band, plane in zip(layer.declared, values, strict=True):
-                if band.nodata:
-                    plane[:] = band.nodata
-            found.append(cls(values, filled[start:stop]))
+                whole[layer.dtype] = np.empty((count, *shape), layer.dtype)
+            found.append(cls(whole[layer.dtype][start:stop], filled[start:stop]))
             start = stop
         return found
 
@@ -215,6 +221,7 @@ def warped(
         draw.lattice.take(unit.pieces),
         how,
         scale=scale,
+        reached=draw.reach[unit.pieces],
         valid=found.valid if found.valid.size else None,
         nodata=found.nodata,
     )

@@ -9,6 +9,7 @@ after the other, from the topmost scene down.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 
@@ -56,12 +57,13 @@ async def draw_all(
 
 async def _layer(run: Run, place: int) -> None:
     """Waves, until each cell is complete or has no more scenes."""
-    layer = run.request.layers[place]
+    layer, canvas = run.request.layers[place], run.outcome.canvases[place]
+    cleared = asyncio.ensure_future(pooled(partial(canvas.clear, layer)))
     covers = await all_of([run.known.cover(scene, layer) for scene in layer.scenes])
+    await cleared
     count = run.cells.shape[0] * run.cells.shape[1]
     need = np.ones(count, bool)
     done = [np.zeros(count, bool) for _ in covers]
-    canvas = run.outcome.canvases[place]
     waves = 0
     while True:
         parts = wave(covers, need, done)

@@ -73,8 +73,9 @@ def read(
 ) -> Reading:
     """See :func:`mosaic.read`."""
     target = _checked(target_of(mosaic, bbox, geobox, crs, resolution))
-    request, names, where = requested(
-        mosaic, target, chosen(mosaic, bands), datetime, resampling, raw
+    wanted = chosen(mosaic, bands)
+    request, names, where = bridge.on_planner(
+        lambda: requested(mosaic, target, wanted, datetime, resampling, raw)
     )
     outcome = bridge.run(draw_all(request, gate, ignore=errors == "ignore"))
     canvases = outcome.canvases
@@ -108,8 +109,9 @@ def plan(
 ) -> Plan:
     """See :func:`mosaic.plan`."""
     target = _checked(target_of(mosaic, bbox, geobox, crs, resolution))
-    request, *_ = requested(
-        mosaic, target, chosen(mosaic, bands), datetime, resampling, raw=False, mixed=True
+    wanted = chosen(mosaic, bands)
+    request, *_ = bridge.on_planner(
+        lambda: requested(mosaic, target, wanted, datetime, resampling, raw=False, mixed=True)
     )
     found = bridge.run(survey(request, gate, ignore=errors == "ignore"))
     return replace(found, problems=(*mosaic.problems, *found.problems))

@@ -19,7 +19,7 @@ from mosaic.engine.cost import (
 from mosaic.engine.cover import Bools, Cover, wave
 from mosaic.engine.foreign import Foreign
 from mosaic.engine.header import Head, own_grid
-from mosaic.engine.known import Known, all_of, pooled
+from mosaic.engine.known import Known, all_of, planned, pooled
 from mosaic.engine.lattice import Grid
 from mosaic.engine.plan import Footprint, Plan, Ready, Row, groups, parts, ready
 from mosaic.engine.scene import Layer, Request, Scene
@@ -177,7 +177,7 @@ class _Survey:
         known, scene = self.known, layer.scenes[number]
         head = await known.head(scene.href, scene.mask)
         lattice = one.lattice.take(cells[one.cell])
-        made = await pooled(lambda: ready(known.request, known.cells, layer, scene, lattice, head))
+        made = await planned(lambda: ready(known.request, known.cells, layer, scene, lattice, head))
         share = await pooled(lambda: shares(head, made.draw))
         held = np.zeros(len(made.draw.table), bool)
         if isinstance(head, Foreign):
