@@ -27,7 +27,9 @@ from mosaic.outline import box_bounds
 from mosaic.storage import Gate
 
 Bools = npt.NDArray[np.bool_]
-_SHOWN = frozenset("uint8 int8 uint16 int16 uint32 int32 uint64 int64 float32 float64".split())
+_SHOWN = frozenset(
+    "uint8 int8 uint16 int16 uint32 int32 uint64 int64 float16 float32 float64".split()
+)
 MOST = 1 << 36
 """Pixels of a result, beyond which it can't be meant."""
 

@@ -48,8 +48,9 @@ class Layer:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Type of the values."""
-        return np.dtype(self.declared[0].dtype)
+        """Type of the values; half floats are widened, as GDAL does."""
+        own = self.declared[0].dtype
+        return np.dtype("float32" if own == "float16" else own)
 
 
 @dataclass(frozen=True, slots=True)

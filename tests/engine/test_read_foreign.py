@@ -537,6 +537,8 @@ def test_half_floats_are_read_as_floats(tmp_path: Path) -> None:
     ) as out:
         out.write(values.astype("float32"))
     mosaic.build(tmp_path / "a.tif", tmp_path / "m")
-    got = mosaic.read(tmp_path / "m", geobox=whole(), gate=gate())
-    assert got.values.dtype == np.float32
-    np.testing.assert_array_equal(got.values, values.astype("float32"))
+    said = built(tmp_path / "said", item(f"{tmp_path}/a.tif", "float16"))
+    for folder in (tmp_path / "m", said):
+        got = mosaic.read(folder, geobox=whole(), gate=gate())
+        assert got.values.dtype == np.float32
+        np.testing.assert_array_equal(got.values, values.astype("float32"))
