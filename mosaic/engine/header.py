@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from affine import Affine
@@ -11,7 +12,14 @@ from affine import Affine
 from mosaic.engine.lattice import Grid, Lattice
 from mosaic.engine.scene import Scene
 from mosaic.engine.tiff import Chunks, Tiff, parse
-from mosaic.errors import Problem, SourceMismatchError, TiffError, UsageError
+from mosaic.errors import (
+    MissingError,
+    Problem,
+    SourceMismatchError,
+    TiffError,
+    TiffUnsupportedError,
+    UsageError,
+)
 from mosaic.grid import canonical, project
 from mosaic.storage import Gate, Meta
 from mosaic.storage.ranges import Span
@@ -56,11 +64,28 @@ async def head(gate: Gate, href: str) -> Head:
     found = parse(chunks)
     for _ in range(_ROUNDS):
         if isinstance(found, Tiff):
+            if await _masked_apart(gate, href):
+                raise TiffUnsupportedError(f"its mask lies beside it, in {href}.msk", href=href)
             return Head(found, chunks, meta, tuple(asked))
         chunks = await more(gate, chunks, found.spans, meta)
         asked += found.spans
         found = parse(chunks, found)
     raise TiffError("its directories don't end", href=href)
+
+
+async def _masked_apart(gate: Gate, href: str) -> bool:
+    """Whether the mask of a raster on disk is a file of its own.
+
+    No server is asked for one: that were a request for each scene, and GDAL, told not to look for
+    sidecar files, doesn't see it either.
+    """
+    if "://" in href and not href.startswith("file:"):
+        return False
+    try:
+        await gate.get_range_async(f"{href}.msk", start=0, length=1)
+    except MissingError:
+        return False
+    return True
 
 
 async def more(gate: Gate, chunks: Chunks, spans: Sequence[Span], meta: Meta | None) -> Chunks:
@@ -98,6 +123,12 @@ def own_grid(scene: Scene, tiff: Tiff) -> Grid:
         place = f"{crs or 'its CRS'}, {', '.join(f'{value:.10g}' for value in transform)}"
         raise _mismatch(scene, f"it lies {off:.3g} pixels from where its item says ({place})")
     return own if crs in (None, said.crs) else said
+
+
+def check_kind(scene: Scene, tiff: Tiff, dtype: np.dtype[Any]) -> None:
+    """Raises SourceMismatchError where a file's pixels don't fit the type that its item tells."""
+    if not np.can_cast(tiff.dtype, dtype, "safe"):
+        raise _mismatch(scene, f"its pixels are {tiff.dtype}, its item says {dtype}")
 
 
 def moved(lattice: Lattice, said: Grid, own: Grid) -> Lattice:

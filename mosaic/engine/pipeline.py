@@ -25,6 +25,7 @@ from mosaic.engine.known import Known, all_of, pooled
 from mosaic.engine.lattice import Lattice
 from mosaic.engine.paint import Array, Canvas, copied, warped, window
 from mosaic.engine.plan import Ready, groups, ready
+from mosaic.engine.resampling import needed
 from mosaic.engine.scene import Layer, Request, Scene
 from mosaic.engine.tiff import blank, decode
 from mosaic.errors import MosaicError, Problem, ReadError, SourceMismatchError, TiffError
@@ -114,7 +115,6 @@ class _Run:
         count = self.cells.shape[0] * self.cells.shape[1]
         need = np.ones(count, bool)
         done = [np.zeros(count, bool) for _ in covers]
-        canvas = self.outcome.canvases[place]
         canvas = self.outcome.canvases[place]
         waves = 0
         while True:
@@ -339,7 +339,7 @@ class _Scene:
         await self.turns.mine(self.number, tile)
         for unit in units:
             if any(self.blocks[row] is None for row in unit.blocks.tolist()):
-                self.uncover(plan.lattice, self.bereft(found, plan, unit))
+                self.uncover(plan.lattice, self.bereft(found, made, unit))
             budget.move()
             try:
                 await pooled(partial(self.put, found, made, unit))
@@ -362,22 +362,20 @@ class _Scene:
             else:
                 warped(self.canvas, band, plan, unit, part, self.layer.method, made.scale)
 
-    def bereft(self, found: Head, plan: Draw, unit: Unit) -> list[int]:
-        """Pieces of a portion whose blocks are lost."""
-        lost = [row for row in unit.blocks.tolist() if self.blocks[row] is None]
+    def bereft(self, found: Head, made: Ready, unit: Unit) -> list[int]:
+        """Pieces of a portion that lost blocks have a part in."""
+        plan = made.draw
         one = found.tiff.levels[plan.level]
-        bounds = plan.lattice.bounds[unit.pieces]
-        hit = np.zeros(len(bounds), bool)
-        for row in lost:
+        there = plan.lattice.take(unit.pieces)
+        needs = needed(there, made.method, made.scale, one.image.shape)
+        hit = np.zeros(len(needs), bool)
+        for row in unit.blocks.tolist():
+            if self.blocks[row] is not None:
+                continue
             image = one.mask if plan.table.mask[row] else one.image
             assert image is not None
-            (rows, columns), (r, c, _) = image.block, plan.table.place[row].tolist()
-            hit |= (
-                (bounds[:, 2] >= c * columns)
-                & (bounds[:, 0] < (c + 1) * columns)
-                & (bounds[:, 3] >= r * rows)
-                & (bounds[:, 1] < (r + 1) * rows)
-            )
+            block, place = np.array(image.block), plan.table.place[row, :2]
+            hit |= ((needs[:, :2] < (place + 1) * block) & (needs[:, 2:] > place * block)).all(1)
         found_: list[int] = unit.pieces[hit].tolist()
         return found_
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,7 +22,7 @@ from mosaic.engine.pipeline import Tally, draw_all
 from mosaic.engine.resampling import method
 from mosaic.engine.scene import Layer, Request, Scene
 from mosaic.errors import Problem, UsageError
-from mosaic.grid import LONLAT, Bounds, canonical, covering
+from mosaic.grid import LONLAT, Bounds, affine6, canonical, covering, is_horizontal
 from mosaic.outline import box_bounds
 from mosaic.storage import Gate, default_gate
 
@@ -117,11 +117,12 @@ def chosen(mosaic: Opened, bands: Sequence[str] | None) -> list[tuple[str, str, 
             known.setdefault(mosaic.assets[one[1]].bands[one[2]].name or one[0], [one])
     if bands is None:
         return [one for name in mosaic.assets for one in known[name]]
-    unknown = [band for band in bands if band not in known]
-    if unknown or not bands:
+    asked = list(bands) if isinstance(bands, Iterable) else [bands]
+    unknown = [band for band in asked if band not in known]
+    if unknown or not asked:
         what = f"no band {', '.join(map(str, unknown))}" if unknown else "no bands were asked for"
         raise UsageError(f"{what}; the mosaic has {', '.join(known)}")
-    return [one for band in bands for one in known[band]]
+    return [one for band in asked for one in known[band]]
 
 
 def target_of(
@@ -135,8 +136,11 @@ def target_of(
     if geobox is not None:
         if bbox is not None or crs is not None or resolution is not None:
             raise UsageError("give either geobox, or bbox, crs and resolution")
+        if not isinstance(geobox, GeoBox):
+            raise UsageError(f"geobox={geobox!r} is no odc.geo GeoBox")
         if geobox.crs is None or min(geobox.shape) < 1:
             raise UsageError("geobox needs a CRS and pixels")
+        affine6(tuple(geobox.affine))
         return _checked(geobox)
     own = canonical(str(crs)) if crs is not None else mosaic.crs
     a = mosaic.grid.affine
@@ -161,24 +165,34 @@ def _checked(grid: GeoBox) -> GeoBox:
             f"{grid.shape[1]} x {grid.shape[0]} pixels are too many for one read; "
             "give a smaller bbox or a coarser resolution"
         )
+    if not is_horizontal(canonical(str(grid.crs))):
+        raise UsageError(f"{str(grid.crs)[:40]} is no CRS of a map")
     return grid
 
 
 def _size(resolution: float | Sequence[float]) -> tuple[float, float]:
-    both = [resolution] * 2 if isinstance(resolution, int | float) else list(resolution)
-    if len(both) != 2 or not all(np.isfinite(one) and one != 0 for one in both):
+    both = _numbers([resolution] * 2 if np.ndim(resolution) == 0 else resolution)
+    if len(both) != 2 or not np.isfinite(both).all() or 0 in both:
         raise UsageError(f"resolution={resolution!r} is no size of a pixel")
-    return abs(float(both[0])), abs(float(both[1]))
+    return abs(both[0]), abs(both[1])
 
 
 def _box(bbox: Sequence[float]) -> Bounds:
-    four = [float(value) for value in bbox]
+    four = _numbers(bbox)
     if len(four) != 4 or not np.isfinite(four).all():
         raise UsageError(f"bbox {bbox!r} isn't west, south, east, north in degrees")
     west, south, east, north = _four(four)
     if not (-90 <= south < north <= 90) or west == east or abs(west) > 360 or abs(east) > 360:
         raise UsageError(f"bbox {bbox!r} is empty, or isn't west, south, east, north in degrees")
     return west, south, east, north
+
+
+def _numbers(values: Any) -> list[float]:
+    """Numbers, or nothing where they can't be meant."""
+    try:
+        return [float(value) for value in values]
+    except (TypeError, ValueError):
+        return []
 
 
 def _four(values: Sequence[float]) -> Bounds:
