@@ -41,8 +41,10 @@ def shown(
     values, valid = np.zeros(shape), np.zeros(shape, bool)
     for path in files:
         with rasterio.open(path) as dataset:
-            pixels = dataset.read(band)
-            own, back, nodata = dataset.crs.to_wkt(), ~dataset.transform, dataset.nodata
+            pixels, good = dataset.read(band), dataset.read_masks(band) > 0
+            own, back = dataset.crs.to_wkt(), ~dataset.transform
+            if dataset.nodata != dataset.nodata:
+                good = ~np.isnan(pixels)
         to = pyproj.Transformer.from_crs(crs, own, always_xy=True)
         sx, sy = (np.asarray(part) for part in to.transform(x, y))
         u, v = _pixels(back, sx, sy, shape)
@@ -52,7 +54,7 @@ def shown(
             u1, v1 = _pixels(back, sx + k * turn, sy, shape)
             nearer = _beyond(u1, pixels.shape[1]) < _beyond(u, pixels.shape[1])
             u, v = np.where(nearer, u1, u), np.where(nearer, v1, v)
-        found = _METHODS[method](pixels, u, v, nodata)
+        found = _METHODS[method](pixels, good, u, v)
         new = found.valid & ~valid
         values[new] = found.values[new]
         valid |= new
@@ -82,27 +84,27 @@ def _beyond(u: np.ndarray, width: int) -> np.ndarray:
     return beyond
 
 
-def _at(pixels: np.ndarray, c: np.ndarray, r: np.ndarray, nodata: float | None) -> Shown:
+def _at(pixels: np.ndarray, good: np.ndarray, c: np.ndarray, r: np.ndarray) -> Shown:
     height, width = pixels.shape
     inside = (c >= 0) & (c < width) & (r >= 0) & (r < height)
-    values = pixels[np.clip(r, 0, height - 1), np.clip(c, 0, width - 1)]
-    return Shown(values.astype(float), inside if nodata is None else inside & (values != nodata))
+    place = np.clip(r, 0, height - 1), np.clip(c, 0, width - 1)
+    return Shown(pixels[place].astype(float), inside & good[place])
 
 
-def _nearest(pixels: np.ndarray, u: np.ndarray, v: np.ndarray, nodata: float | None) -> Shown:
-    return _at(pixels, np.floor(u + EDGE).astype(int), np.floor(v + EDGE).astype(int), nodata)
+def _nearest(pixels: np.ndarray, good: np.ndarray, u: np.ndarray, v: np.ndarray) -> Shown:
+    return _at(pixels, good, np.floor(u + EDGE).astype(int), np.floor(v + EDGE).astype(int))
 
 
-def _bilinear(pixels: np.ndarray, u: np.ndarray, v: np.ndarray, nodata: float | None) -> Shown:
-    near = _nearest(pixels, u, v, nodata)
-    values, _ = _summed(pixels, u, v, nodata, 1, lambda d: 1 - d)
+def _bilinear(pixels: np.ndarray, good: np.ndarray, u: np.ndarray, v: np.ndarray) -> Shown:
+    near = _nearest(pixels, good, u, v)
+    values, _ = _summed(pixels, good, u, v, 1, lambda d: 1 - d)
     return Shown(np.where(near.valid, np.floor(values + 0.5), 0), near.valid)
 
 
-def _cubic(pixels: np.ndarray, u: np.ndarray, v: np.ndarray, nodata: float | None) -> Shown:
+def _cubic(pixels: np.ndarray, good: np.ndarray, u: np.ndarray, v: np.ndarray) -> Shown:
     """Keys' convolution, a = -1/2; bilinear where one of the sixteen pixels isn't there."""
-    simple = _bilinear(pixels, u, v, nodata)
-    values, whole = _summed(pixels, u, v, nodata, 2, _keys)
+    simple = _bilinear(pixels, good, u, v)
+    values, whole = _summed(pixels, good, u, v, 2, _keys)
     most = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "iu" else np.inf
     values = np.clip(np.floor(values + 0.5), 0, most)
     return Shown(np.where(simple.valid & whole, values, simple.values), simple.valid)
@@ -115,9 +117,9 @@ def _keys(d: np.ndarray) -> np.ndarray:
 
 def _summed(
     pixels: np.ndarray,
+    good: np.ndarray,
     u: np.ndarray,
     v: np.ndarray,
-    nodata: float | None,
     radius: int,
     weigh: Callable[[np.ndarray], np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -126,13 +128,14 @@ def _summed(
     total, weights, whole = np.zeros(u.shape), np.zeros(u.shape), np.ones(u.shape, bool)
     for dc in range(1 - radius, radius + 1):
         for dr in range(1 - radius, radius + 1):
-            one = _at(pixels, c + dc, r + dr, nodata)
+            one = _at(pixels, good, c + dc, r + dr)
             along, down = weigh(np.abs(u - 0.5 - c - dc)), weigh(np.abs(v - 0.5 - r - dr))
-            total += along * down * one.valid * one.values
+            total += along * down * np.where(one.valid, one.values, 0)
             weights += along * down * one.valid
             whole &= one.valid
     with np.errstate(invalid="ignore", divide="ignore"):
-        return total / weights, whole
+        values: np.ndarray = total / weights
+    return values, whole
 
 
 _METHODS = {"nearest": _nearest, "bilinear": _bilinear, "cubic": _cubic}
