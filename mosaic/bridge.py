@@ -63,7 +63,9 @@ class _Engine:
         self.mail = _Mailbox(self.loop)
         self.callers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Mailbox]
         self.callers = weakref.WeakKeyDictionary()
-        self.pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="mosaic-cpu")
+        self.pool = ThreadPoolExecutor(
+            os.cpu_count() or 1, thread_name_prefix="mosaic-cpu", initializer=_join_pool
+        )
         # pyproj makes its transformers anew in every thread, at 30 ms each; and what plans is
         # Python, of which no second thread would do more at the same time
         self.planner = ThreadPoolExecutor(1, thread_name_prefix=_PLANNER)
@@ -73,6 +75,18 @@ class _Engine:
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
+
+
+class _Here(threading.local):
+    pooled = False
+
+
+_here = _Here()
+
+
+def _join_pool() -> None:
+    """Mark the thread as one of the pool."""
+    _here.pooled = True
 
 
 _lock = threading.Lock()
@@ -117,13 +131,16 @@ def on_planner(work: Callable[[], T]) -> T:
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on the background loop and wait for it, from any other thread.
 
-    Raises UsageError on the background loop itself, which would wait for itself. An interrupt
-    (Ctrl-C) cancels the work.
+    Raises UsageError on the background loop itself and on threads of the pool, which would wait for
+    themselves. An interrupt (Ctrl-C) cancels the work.
     """
     target = loop()
     if _is_running(target):
         work.close()
         raise UsageError("a blocking read on mosaic's own loop: await the *_async verb instead")
+    if _here.pooled:
+        work.close()
+        raise UsageError("a blocking read in mosaic's own pool: take another thread")
     future = asyncio.run_coroutine_threadsafe(work, target)
     try:
         return future.result()
@@ -192,6 +209,7 @@ def settle(resident: Resident) -> None:
 def _rebuild() -> None:
     global _engine, _lock
     _lock = threading.Lock()
+    _here.pooled = False  # a thread that forks is the child's main thread
     if _engine is not None:
         _orphans.append(_engine)
     _engine = None

@@ -100,6 +100,12 @@ def is_geographic(name: str) -> bool:
     return bool(crs(name).is_geographic)
 
 
+def is_horizontal(name: str) -> bool:
+    """Whether a CRS places things on a map: not by heights alone, nor from the Earth's centre."""
+    found = crs(name)
+    return bool(found.is_geographic or found.is_projected or found.is_engineering)
+
+
 @lru_cache(maxsize=256)
 def seam(name: str) -> float | None:
     """The meridian (degrees, -180 to 180) at which a world map in this CRS is cut, or None.

@@ -126,7 +126,8 @@ def _lonlat_bounds(grids: Grids) -> Floats:
     for row in np.unique(found.grid[~single]):
         mine = boxes[found.grid == row]
         east, west = mine[mine[:, 2] >= 180.0], mine[mine[:, 0] <= -180.0]
-        whole = not len(east) or not len(west) or east[:, 0].min() <= west[:, 2].max()
+        # round a pole both parts end at one meridian, but for rounding
+        whole = not len(east) or not len(west) or east[:, 0].min() <= west[:, 2].max() + 1e-9
         bounds[row] = (
             -180.0 if whole else east[:, 0].min(),
             mine[:, 1].min(),

@@ -17,6 +17,7 @@ from mosaic.catalog.source import Band, holds
 from mosaic.cube.groups import GroupBy, Groups
 from mosaic.engine.reading import chosen
 from mosaic.engine.resampling import METHODS, Method, method
+from mosaic.engine.scene import shown
 from mosaic.errors import UsageError
 from mosaic.storage import Gate
 
@@ -129,12 +130,11 @@ def variables(
 
 
 def _variable(name: str, asset: str, place: int, band: Band, how: Any, dtype: Any) -> Variable:
-    try:
-        own = np.dtype(band.dtype)
-    except TypeError as error:
+    own = shown(band.dtype)
+    if own is None:
         raise UsageError(
-            f"band {name} is {band.dtype}, which numpy doesn't know: leave it out, with bands="
-        ) from error
+            f"band {name} is {band.dtype}: such numbers can't be read; leave it out, with bands="
+        )
     told = _of(dtype, name, asset, "dtype")
     try:
         kind = own if told is None else np.dtype(told)

@@ -89,6 +89,7 @@ class Scenes:
         here = np.array(missing, np.int64)
         theirs = part.rows[here]
         hrefs = self.mosaic.hrefs(part.asset, theirs)
+        masks = self.mosaic.masks(part.asset, theirs)
         ids = self.mosaic.id.take(part.asset.item[theirs]).to_pylist()
         shapes, transforms = part.grids.shape[here], part.grids.transform[here]
         for place, row in enumerate(here.tolist()):
@@ -100,6 +101,7 @@ class Scenes:
                 hrefs[place],
                 Grid(part.grids.name(row), (height, width), tuple(transforms[place].tolist())),
                 replace(variant, recodings=None) if self.raw else variant,
+                masks[place],
             )
 
 

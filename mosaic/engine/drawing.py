@@ -16,6 +16,7 @@ from mosaic.engine.lattice import Lattice
 from mosaic.engine.paint import Array, copied, warped, window
 from mosaic.engine.plan import Ready, portions, ready
 from mosaic.engine.raster import plane
+from mosaic.engine.resampling import within
 from mosaic.engine.run import Run
 from mosaic.engine.scene import Layer
 from mosaic.engine.tiff import blank, decode
@@ -219,20 +220,15 @@ class Drawing:
                 warped(self.canvas, band, plan, unit, part, self.layer.method, made.scale)
 
     def bereft(self, found: Head | Foreign, plan: Draw, unit: Unit) -> list[int]:
-        """Pieces of a portion whose blocks are lost."""
+        """Pieces of a portion that lost blocks have a part in."""
         lost = [row for row in unit.blocks.tolist() if self.blocks[row] is None]
         one = found.raster.levels[plan.level]
-        bounds = plan.lattice.bounds[unit.pieces]
-        hit = np.zeros(len(bounds), bool)
+        needs = within(plan.reach[unit.pieces], one.image.shape)
+        hit = np.zeros(len(needs), bool)
         for row in lost:
-            image = plane(one, bool(plan.table.mask[row]))
-            (rows, columns), (r, c, _) = image.block, plan.table.place[row].tolist()
-            hit |= (
-                (bounds[:, 2] >= c * columns)
-                & (bounds[:, 0] < (c + 1) * columns)
-                & (bounds[:, 3] >= r * rows)
-                & (bounds[:, 1] < (r + 1) * rows)
-            )
+            block = np.array(plane(one, bool(plan.table.mask[row])).block)
+            place = plan.table.place[row, :2]
+            hit |= ((needs[:, :2] < (place + 1) * block) & (needs[:, 2:] > place * block)).all(1)
         found_: list[int] = unit.pieces[hit].tolist()
         return found_
 

@@ -7,6 +7,7 @@ by block, so that waves, budget and warp are the same for both.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,7 +209,7 @@ class Desk:
             gdal_process().tell("forget", frozenset(self._names))
         loopback, self._loopback = self._loopback, None
         if loopback is not None:
-            await pooled(loopback.close)
+            await asyncio.to_thread(loopback.close)
 
     async def _ask(
         self, name: Name, href: str, sources: tuple[str, ...], verb: str, *arguments: Any
@@ -256,7 +257,7 @@ class Desk:
     async def _served(self) -> None:
         if self._loopback is None:
             self._loopback = Loopback(self.gate, sidecars=ZARR, refuse=names_others)
-            await pooled(self._loopback.start)
+            await asyncio.to_thread(self._loopback.start)  # it waits for the loop
 
     def _named(self, href: str) -> str:
         """What GDAL opens for an href: a file of this machine, or the loopback's URL."""

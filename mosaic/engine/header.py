@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from affine import Affine
@@ -111,6 +112,13 @@ def own_grid(scene: Scene, file: Raster) -> Grid:
         place = f"{crs or 'its CRS'}, {', '.join(f'{value:.10g}' for value in transform)}"
         raise _mismatch(scene, f"it lies {off:.3g} pixels from where its item says ({place})")
     return own if crs in (None, said.crs) else said
+
+
+def check_kind(scene: Scene, file: Raster, dtype: np.dtype[Any]) -> None:
+    """Raises SourceMismatchError where a file's pixels don't fit the type that its item tells."""
+    own = file.levels[0].image.dtype
+    if not np.can_cast(own, dtype, "safe"):
+        raise _mismatch(scene, f"its pixels are {own}, its item says {dtype}")
 
 
 def moved(lattice: Lattice, said: Grid, own: Grid) -> Lattice:

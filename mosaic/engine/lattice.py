@@ -130,12 +130,13 @@ def lattice(
         pieces = sampler.pieces(origin, size)
         off, touching, twice = pieces.judged(source.shape)
         done = (off <= error) | ((off <= NOISE) & (off > before / 2)) | (size == SMALLEST)
-        for shift, some in ((0.0, done), (-1.0, done & twice)):
-            c, r = pieces.shifted(shift, some)
+        for shift, part in ((0.0, done), (-1.0, done & twice)):
+            c, r = pieces.shifted(shift, part)
             near = touches(bounds(c, r), source.shape)
-            found.append((origin[some][near], size, c[near], r[near]))
-        finite = pieces.finite
-        again = ~done & (touching | (~finite & (size > BLIND)))
+            found.append((origin[part][near], size, c[near], r[near]))
+        some, every = pieces.known
+        # what few known places of a piece tell of the rest is a guess
+        again = ~done & (touching | (some & ~every) | (~some & (size > BLIND)))
         size //= 2
         quarters = np.array([[0, 0], [0, size], [size, 0], [size, size]])
         origin = (origin[again][:, None] + quarters).reshape(-1, 2)

@@ -108,7 +108,7 @@ def window(
     band = layer.bands[place]
     image = file.levels[draw.level].image
     r0, c0, r1, c1 = unit.window
-    values = np.zeros((r1 - r0, c1 - c0), image.dtype)
+    values = np.zeros((r1 - r0, c1 - c0), layer.dtype)
     valid: Bools | None = None
     if file.alpha not in (None, band) or file.levels[draw.level].mask is not None:
         valid = np.ones(values.shape, bool)
@@ -143,8 +143,6 @@ def window(
     how = scene.variant.recodings[band] if scene.variant.recodings else None
     if how is not None:
         values, valid, nodata = recoded(values, valid, how, nodata)
-    if values.dtype != layer.dtype:
-        values = values.astype(layer.dtype)
     return Window(values, _NO_MASK if valid is None else valid, nodata, r0, c0)
 
 

@@ -6,6 +6,7 @@ that both agree to the request.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -16,14 +17,14 @@ from mosaic.engine.blocks import Draw, draw, level
 from mosaic.engine.cost import Cost, least_seconds
 from mosaic.engine.cover import Bools, Cells
 from mosaic.engine.foreign import Foreign
-from mosaic.engine.header import Head, moved, own_grid
+from mosaic.engine.header import Head, check_kind, moved, own_grid
 from mosaic.engine.lattice import Grid, Lattice, Window, scale
 from mosaic.engine.pieces import Ints
 from mosaic.engine.resampling import METHODS
 from mosaic.engine.scene import Layer, Request, Scene
 from mosaic.engine.telling import dataframe, html, text
 from mosaic.errors import Problem
-from mosaic.grid import Floats
+from mosaic.grid import Floats, world
 from mosaic.settings import CacheSettings
 from mosaic.storage import Quota
 from mosaic.storage.ranges import Span, coalesce
@@ -50,10 +51,11 @@ def ready(
 ) -> Ready:
     """How the pieces of a scene's lattice, in its full pixels, are drawn.
 
-    Raises SourceMismatchError where the file isn't where its item says, TiffUnsupportedError where
-    it has fewer bands.
+    Raises SourceMismatchError where the file isn't where its item says, or holds numbers of another
+    type; TiffUnsupportedError where it has fewer bands.
     """
     file = head.raster
+    check_kind(scene, file, layer.dtype)
     own = own_grid(scene, file)
     ratio = scale(request.target, own)
     at = level([one.image.shape for one in file.levels], ratio)
@@ -66,15 +68,38 @@ def ready(
 
 
 def is_same(target: Grid, own: Grid) -> bool:
-    """Whether a file's pixels are the target's: its CRS, size and place, to a millionth."""
+    """Whether a file's pixels are the target's: its CRS, size and place, to a millionth.
+
+    So too, where the target goes on beyond the edge of a world map, a turn further.
+    """
     a, b = np.array(target.transform), np.array(own.transform)
     sides = [0, 1, 3, 4]
     if target.crs != own.crs or not np.allclose(a[sides], b[sides], rtol=1e-9, atol=0):
         return False
     corners = np.array([0.0, target.shape[1]]), np.array([0.0, target.shape[0]])
     column, row = own.pixel(*target.xy(*corners))
-    shift = np.concatenate([column - corners[0], row - corners[1]])
+    shift = np.concatenate([column - corners[0], row - corners[1], *_turns(target, own)])
     return bool((np.abs(shift - np.round(shift)) < 1e-6).all())
+
+
+def _turns(target: Grid, own: Grid) -> list[Floats]:
+    """Columns and rows from a file to each further copy of it that a target may show."""
+    whole = world(own.crs)
+    if whole is None:
+        return []
+    length = whole[2] - whole[0]
+    (west, east), (left, right) = _sides(target), _sides(own)
+    first, last = math.ceil((west - right) / length), math.floor((east - left) / length)
+    turns = np.array([k for k in range(first, last + 1) if k != 0], np.float64)
+    (column, row), (c0, r0) = (own.pixel(x, 0 * x) for x in (turns * length, np.zeros(1)))
+    return [column - c0, row - r0]
+
+
+def _sides(grid: Grid) -> tuple[float, float]:
+    """Least and greatest x."""
+    height, width = grid.shape
+    x, _ = grid.xy(np.array([0.0, width, 0.0, width]), np.array([0.0, 0.0, height, height]))
+    return float(x.min()), float(x.max())
 
 
 def groups(where: Sequence[Span | None], settings: CacheSettings) -> list[list[int]]:

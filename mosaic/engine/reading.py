@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,17 +19,14 @@ from mosaic.engine.pieces import Grid
 from mosaic.engine.pipeline import Tally, draw_all
 from mosaic.engine.plan import Plan
 from mosaic.engine.resampling import method
-from mosaic.engine.scene import Layer, Request, Scene
+from mosaic.engine.scene import Layer, Request, Scene, shown
 from mosaic.engine.survey import survey
 from mosaic.errors import Problem, UsageError
-from mosaic.grid import LONLAT, Bounds, canonical, covering
+from mosaic.grid import LONLAT, Bounds, affine6, canonical, covering, is_horizontal
 from mosaic.outline import box_bounds
 from mosaic.storage import Gate
 
 Bools = npt.NDArray[np.bool_]
-_SHOWN = frozenset(
-    "uint8 int8 uint16 int16 uint32 int32 uint64 int64 float16 float32 float64".split()
-)
 MOST = 1 << 36
 """Pixels of a result, beyond which it can't be meant."""
 
@@ -138,11 +135,12 @@ def chosen(mosaic: Opened, bands: Sequence[str] | None) -> list[tuple[str, str, 
             known.setdefault(mosaic.assets[one[1]].bands[one[2]].name or one[0], [one])
     if bands is None:
         return [one for name in mosaic.assets for one in known[name]]
-    unknown = [band for band in bands if band not in known]
-    if unknown or not bands:
+    asked = list(bands) if isinstance(bands, Iterable) else [bands]
+    unknown = [band for band in asked if band not in known]
+    if unknown or not asked:
         what = f"no band {', '.join(map(str, unknown))}" if unknown else "no bands were asked for"
         raise UsageError(f"{what}; the mosaic has {', '.join(known)}")
-    return [one for band in bands for one in known[band]]
+    return [one for band in asked for one in known[band]]
 
 
 def target_of(
@@ -156,10 +154,15 @@ def target_of(
     if geobox is not None:
         if bbox is not None or crs is not None or resolution is not None:
             raise UsageError("give either geobox, or bbox, crs and resolution")
+        if not isinstance(geobox, GeoBox):
+            raise UsageError(f"geobox={geobox!r} is no odc.geo GeoBox")
         if geobox.crs is None or min(geobox.shape) < 1:
             raise UsageError("geobox needs a CRS and pixels")
+        affine6(tuple(geobox.affine))
+        _flat(canonical(str(geobox.crs)))
         return geobox
     own = canonical(str(crs)) if crs is not None else mosaic.crs
+    _flat(own)
     a = mosaic.grid.affine
     if own != mosaic.crs and resolution is None:
         raise UsageError(f"give resolution= in units of {own[:40]}, too")
@@ -176,6 +179,11 @@ def target_of(
     return covering(bounds, size, own, (a.c, a.f) if same else (0.0, 0.0))
 
 
+def _flat(crs: str) -> None:
+    if not is_horizontal(crs):
+        raise UsageError(f"{crs[:40]} is no CRS of a map")
+
+
 def _checked(grid: GeoBox) -> GeoBox:
     if grid.shape[0] * grid.shape[1] > MOST:
         raise UsageError(
@@ -187,21 +195,29 @@ def _checked(grid: GeoBox) -> GeoBox:
 
 def pixel_size(resolution: float | Sequence[float]) -> tuple[float, float]:
     """Width and height of a pixel, as a user writes it. Raises UsageError."""
-    both = [resolution] * 2 if isinstance(resolution, int | float) else list(resolution)
-    if len(both) != 2 or not all(np.isfinite(one) and one != 0 for one in both):
+    both = _numbers([resolution] * 2 if np.ndim(resolution) == 0 else resolution)
+    if len(both) != 2 or not np.isfinite(both).all() or 0 in both:
         raise UsageError(f"resolution={resolution!r} is no size of a pixel")
-    return abs(float(both[0])), abs(float(both[1]))
+    return abs(both[0]), abs(both[1])
 
 
 def degrees(bbox: Sequence[float]) -> Bounds:
     """West, south, east, north, as a user writes them. Raises UsageError."""
-    four = [float(value) for value in bbox]
+    four = _numbers(bbox)
     if len(four) != 4 or not np.isfinite(four).all():
         raise UsageError(f"bbox {bbox!r} isn't west, south, east, north in degrees")
     west, south, east, north = _four(four)
     if not (-90 <= south < north <= 90) or west == east or abs(west) > 360 or abs(east) > 360:
         raise UsageError(f"bbox {bbox!r} is empty, or isn't west, south, east, north in degrees")
     return west, south, east, north
+
+
+def _numbers(values: Any) -> list[float]:
+    """Numbers, or nothing where they can't be meant."""
+    try:
+        return [float(value) for value in values]
+    except (TypeError, ValueError):
+        return []
 
 
 def _four(values: Sequence[float]) -> Bounds:
@@ -231,7 +247,7 @@ def requested(
         one = mosaic.assets[asset]
         scenes = tuple(scenes_of(mosaic, one, target, span, raw))
         declared = tuple(one.bands[place] for place in places)
-        odd = {band.dtype for band in declared if band.dtype not in _SHOWN}
+        odd = {band.dtype for band in declared if shown(band.dtype) is None}
         if odd:
             raise UsageError(
                 f"{asset} is {', '.join(sorted(odd))}: complex numbers can't be read; "
