@@ -26,7 +26,6 @@ from mosaic.cube.keys import Key, Run, clusters, places, portions, stepped
 from mosaic.cube.scenes import Scenes, scenes
 from mosaic.cube.sources import opened
 from mosaic.engine.known import pooled
-from mosaic.engine.paint import joined
 from mosaic.engine.pieces import Grid
 from mosaic.engine.pipeline import Outcome, draw_all
 from mosaic.engine.reading import grid_of
@@ -271,9 +270,9 @@ class Cube:
         found: Found = {}
         for name, at in where.items():
             one = self.variables[name]
-            values = joined([canvas.values for canvas in outcome.canvases], at)
+            values = planes([canvas.values for canvas in outcome.canvases], at)
             if one.declared.nodata is None and one.fill is not None:
-                filled = joined([canvas.filled for canvas in outcome.canvases], at)
+                filled = planes([canvas.filled for canvas in outcome.canvases], at)
                 values = cast(values, one.dtype)
                 values[~filled] = one.fill
             found[name] = cast(values, one.dtype)
@@ -281,6 +280,18 @@ class Cube:
                 parts = [outcome.covered[layer] for layer, _ in at]
                 found[name + COVERED] = np.stack([part for part in parts if part is not None])
         return found
+
+
+def planes(parts: Sequence[Array], at: Sequence[tuple[int, int]]) -> Array:
+    """(n, H, W) planes of canvases, by layer and place in it; without a copy where they adjoin."""
+    starts = np.cumsum([0, *(len(part) for part in parts)])
+    index = [int(starts[layer]) + place for layer, place in at]
+    base = parts[at[0][0]].base
+    whole = base is not None and len(base) == starts[-1]
+    if whole and index == list(range(index[0], index[0] + len(index))):
+        assert base is not None
+        return base[index[0] : index[-1] + 1]
+    return np.stack([parts[layer][place] for layer, place in at])
 
 
 def cast(values: Array, dtype: np.dtype[Any]) -> Array:
