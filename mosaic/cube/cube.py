@@ -25,6 +25,7 @@ from mosaic.cube.choice import COVERED, Choice, Variable, stamp
 from mosaic.cube.keys import Key, Run, clusters, places, portions, stepped
 from mosaic.cube.scenes import Scenes, scenes
 from mosaic.cube.sources import opened
+from mosaic.cube.values import cast, picked, planes
 from mosaic.engine.known import pooled
 from mosaic.engine.pieces import Grid
 from mosaic.engine.pipeline import Outcome, draw_all
@@ -183,7 +184,7 @@ class Cube:
                 for column, c in places(key.columns):
                     part = await self._window(bands, key.times, row, column)
                     for name, values in part.items():
-                        found[name][:, r, c] = _picked(values, row, column)
+                        found[name][:, r, c] = picked(values, row, column)
         for name in list(found):
             if name not in names:
                 values = found.pop(name)
@@ -280,40 +281,6 @@ class Cube:
                 parts = [outcome.covered[layer] for layer, _ in at]
                 found[name + COVERED] = np.stack([part for part in parts if part is not None])
         return found
-
-
-def planes(parts: Sequence[Array], at: Sequence[tuple[int, int]]) -> Array:
-    """(n, H, W) planes of canvases, by layer and place in it; without a copy where they adjoin."""
-    starts = np.cumsum([0, *(len(part) for part in parts)])
-    index = [int(starts[layer]) + place for layer, place in at]
-    base = parts[at[0][0]].base
-    whole = base is not None and len(base) == starts[-1]
-    if whole and index == list(range(index[0], index[0] + len(index))):
-        assert base is not None
-        return base[index[0] : index[-1] + 1]
-    return np.stack([parts[layer][place] for layer, place in at])
-
-
-def cast(values: Array, dtype: np.dtype[Any]) -> Array:
-    """Numbers in another type: rounded, and those beyond its ends at the end, as GDAL does."""
-    if values.dtype == dtype:
-        return values
-    if dtype.kind in "iu":
-        ends = np.iinfo(dtype)
-        if values.dtype.kind == "f":
-            values = np.nan_to_num(np.rint(values), nan=0.0, posinf=np.inf, neginf=-np.inf)
-            low, high = float(ends.min), float(ends.max)
-            made = np.clip(values, low, np.nextafter(high, 0) if high > 2**53 else high)
-            return made.astype(dtype)
-        own = np.iinfo(values.dtype)
-        values = np.clip(values, max(ends.min, own.min), min(ends.max, own.max))
-    return values.astype(dtype)
-
-
-def _picked(values: Array, row: Run, column: Run) -> Array:
-    if row.picked is not None:
-        values = values[:, list(row.picked)]
-    return values if column.picked is None else values[:, :, list(column.picked)]
 
 
 def _box(grid: Grid, like: Any) -> Any:
