@@ -155,6 +155,8 @@ def open(  # noqa: A001 - the verb
 ) -> xr.Dataset:
     """A mosaic as a lazy dataset, one variable a band, each (time, y, x), as odc.stac.load's.
 
+    In EPSG:4326 too the axes are called y and x; y falls, coordinates are middles of pixels.
+
     ``source``, ``bbox``, ``crs``, ``resolution``, ``geobox``, ``bands``, ``datetime``, ``raw`` and
     ``gate`` are those of :func:`read`; ``like``: a GeoBox, or
     a dataset whose grid is taken. ``groupby``: which items share a layer of time: ``time`` (those

@@ -25,8 +25,8 @@ from mosaic.cube.choice import COVERED, Choice, Variable, stamp
 from mosaic.cube.keys import Key, Run, clusters, places, portions, stepped
 from mosaic.cube.scenes import Scenes, scenes
 from mosaic.cube.sources import opened
+from mosaic.cube.values import cast, picked, planes
 from mosaic.engine.known import planned, pooled
-from mosaic.engine.paint import joined
 from mosaic.engine.pieces import Grid
 from mosaic.engine.pipeline import Outcome, draw_all
 from mosaic.engine.reading import grid_of
@@ -184,7 +184,7 @@ class Cube:
                 for column, c in places(key.columns):
                     part = await self._window(bands, key.times, row, column)
                     for name, values in part.items():
-                        found[name][:, r, c] = _picked(values, row, column)
+                        found[name][:, r, c] = picked(values, row, column)
         for name in list(found):
             if name not in names:
                 values = found.pop(name)
@@ -271,9 +271,9 @@ class Cube:
         found: Found = {}
         for name, at in where.items():
             one = self.variables[name]
-            values = joined([canvas.values for canvas in outcome.canvases], at)
+            values = planes([canvas.values for canvas in outcome.canvases], at)
             if one.declared.nodata is None and one.fill is not None:
-                filled = joined([canvas.filled for canvas in outcome.canvases], at)
+                filled = planes([canvas.filled for canvas in outcome.canvases], at)
                 values = cast(values, one.dtype)
                 values[~filled] = one.fill
             found[name] = cast(values, one.dtype)
@@ -281,28 +281,6 @@ class Cube:
                 parts = [outcome.covered[layer] for layer, _ in at]
                 found[name + COVERED] = np.stack([part for part in parts if part is not None])
         return found
-
-
-def cast(values: Array, dtype: np.dtype[Any]) -> Array:
-    """Numbers in another type: rounded, and those beyond its ends at the end, as GDAL does."""
-    if values.dtype == dtype:
-        return values
-    if dtype.kind in "iu":
-        ends = np.iinfo(dtype)
-        if values.dtype.kind == "f":
-            values = np.nan_to_num(np.rint(values), nan=0.0, posinf=np.inf, neginf=-np.inf)
-            low, high = float(ends.min), float(ends.max)
-            made = np.clip(values, low, np.nextafter(high, 0) if high > 2**53 else high)
-            return made.astype(dtype)
-        own = np.iinfo(values.dtype)
-        values = np.clip(values, max(ends.min, own.min), min(ends.max, own.max))
-    return values.astype(dtype)
-
-
-def _picked(values: Array, row: Run, column: Run) -> Array:
-    if row.picked is not None:
-        values = values[:, list(row.picked)]
-    return values if column.picked is None else values[:, :, list(column.picked)]
 
 
 def _box(grid: Grid, like: Any) -> Any:

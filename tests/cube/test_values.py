@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import rioxarray  # noqa: F401 - gives datasets their .rio
 import xarray as xr
 from odc.geo.geobox import GeoBox
+from rasterio.io import MemoryFile
 
 import mosaic
+from mosaic.cube.values import cast
 from mosaic.errors import UsageError
 from mosaic.storage import Gate
 from tests.cube.conftest import Made, made
@@ -150,6 +154,26 @@ def test_narrow_types_round_and_stop_at_their_ends(native: Made) -> None:
     assert own.max() > 255
     got = opened(native, groupby="all", dtype="uint8").B02.values
     np.testing.assert_array_equal(got, np.minimum(own, 255))
+
+
+@pytest.mark.parametrize("own", ["float32", "float64", "int16", "uint16", "int32", "uint8"])
+def test_numbers_become_others_as_gdal_has_it(own: str) -> None:
+    """Halves, ends and what lies beyond them, in every type."""
+    told = [0, 0.5, 1.5, 2.5, -0.5, -1.5, -2.4, 254.5, 255.5, 300, -7, 40000, -40000, 3e9, 65535]
+    values = np.array(told)
+    if own[0] != "f":
+        ends = np.iinfo(own)
+        values = np.clip(values, ends.min, ends.max)
+    values = values.astype(own)[None, None]
+    profile = {"driver": "GTiff", "width": len(told), "height": 1, "count": 1, "dtype": own}
+    with warnings.catch_warnings(), MemoryFile() as memory:
+        warnings.simplefilter("ignore")  # it has no place
+        with memory.open(**profile) as file:
+            file.write(values[0], 1)
+        with memory.open() as file:
+            for kind in ("uint8", "int16", "uint16", "int32", "uint32", "float32"):
+                want = file.read(1, out_dtype=kind)
+                np.testing.assert_array_equal(cast(values, np.dtype(kind))[0], want, err_msg=kind)
 
 
 @pytest.mark.parametrize("axes", ["yx", "y", "x"])
