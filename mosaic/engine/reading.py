@@ -80,9 +80,7 @@ def read(
     mosaic = open_mosaic(folder)
     wanted = chosen(mosaic, [bands] if isinstance(bands, str) else bands)
     target = target_of(mosaic, bbox, geobox, crs, resolution)
-    request, names, where = bridge.planned(
-        lambda: requested(mosaic, target, wanted, datetime, resampling, raw)
-    )
+    request, names, where = requested(mosaic, target, wanted, datetime, resampling, raw)
     outcome = bridge.run(draw_all(request, gate, ignore=errors == "ignore"))
     canvases = outcome.canvases
     covered: Bools = np.broadcast_to(np.True_, (len(where), *target.shape))
@@ -227,7 +225,7 @@ def scenes_of(
     mosaic: Opened, asset: Asset, target: GeoBox, span: tuple[int, int] | None, raw: bool
 ) -> Iterator[Scene]:
     """The scenes that a window may need, from the topmost down."""
-    rows = near(target, canonical(str(target.crs)), asset.grids)
+    rows = bridge.planned(lambda: near(target, canonical(str(target.crs)), asset.grids))
     if span is not None:
         time = mosaic.time[asset.item[rows]]
         rows = rows[(time >= span[0]) & (time <= span[1])]
