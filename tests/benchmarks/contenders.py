@@ -157,7 +157,19 @@ def rio_tiler(source: Source) -> Read:
 def gti(source: Source) -> Read:
     """The mosaic's own tile indexes through rasterio, which is GDAL."""
     import rasterio
+    from rasterio.vrt import WarpedVRT
     from rasterio.windows import from_bounds
+
+    def one(index: Any, window: Window) -> np.ndarray:
+        if window.res == index.res[0]:
+            place = from_bounds(*window.bounds, index.transform)
+            found: np.ndarray = index.read(1, window=place.round_offsets().round_lengths())
+            return found
+        with WarpedVRT(
+            index, crs=index.crs, transform=_affine(window.res, window),
+            width=window.width, height=window.height, src_nodata=0, nodata=0,
+        ) as view:  # fmt: skip
+            return view.read(1)
 
     def read(window: Window) -> np.ndarray:
         out = np.zeros(window.shape, np.uint16)
@@ -165,11 +177,7 @@ def gti(source: Source) -> Read:
             for n, day in enumerate(window.days):
                 for m, band in enumerate(window.bands):
                     with rasterio.open(f"{source.mosaic}/{band}_{day}.gti") as index:
-                        place = from_bounds(*window.bounds, index.transform)
-                        out[n, m] = index.read(
-                            1, window=place.round_offsets().round_lengths(), boundless=False,
-                            out_shape=window.shape[2:],
-                        )  # fmt: skip
+                        out[n, m] = one(index, window)
         return out
 
     return read
