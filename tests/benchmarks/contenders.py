@@ -157,19 +157,28 @@ def rio_tiler(source: Source) -> Read:
 def gti(source: Source) -> Read:
     """The mosaic's own tile indexes through rasterio, which is GDAL."""
     import rasterio
-    from rasterio.vrt import WarpedVRT
     from rasterio.windows import from_bounds
 
-    def one(index: Any, window: Window) -> np.ndarray:
-        if window.res == index.res[0]:
-            place = from_bounds(*window.bounds, index.transform)
-            found: np.ndarray = index.read(1, window=place.round_offsets().round_lengths())
-            return found
-        with WarpedVRT(
-            index, crs=index.crs, transform=_affine(window.res, window),
-            width=window.width, height=window.height, src_nodata=0, nodata=0,
-        ) as view:  # fmt: skip
-            return view.read(1)
+    def one(index: Any, window: Window, out: np.ndarray) -> None:
+        # whole pixels of the window that lie in the index: it is read shrunk, by its overviews
+        west, south, east, north = index.bounds
+        left, right = (
+            round(np.clip(edge, 0, window.width))
+            for edge in ((west - window.left) / window.res, (east - window.left) / window.res)
+        )
+        top, bottom = (
+            round(np.clip(edge, 0, window.height))
+            for edge in ((window.top - north) / window.res, (window.top - south) / window.res)
+        )
+        bounds = (
+            window.left + left * window.res,
+            window.top - bottom * window.res,
+            window.left + right * window.res,
+            window.top - top * window.res,
+        )
+        place = from_bounds(*bounds, index.transform).round_offsets().round_lengths()
+        shape = bottom - top, right - left
+        out[top:bottom, left:right] = index.read(1, window=place, out_shape=shape)
 
     def read(window: Window) -> np.ndarray:
         out = np.zeros(window.shape, np.uint16)
@@ -177,7 +186,7 @@ def gti(source: Source) -> Read:
             for n, day in enumerate(window.days):
                 for m, band in enumerate(window.bands):
                     with rasterio.open(f"{source.mosaic}/{band}_{day}.gti") as index:
-                        out[n, m] = one(index, window)
+                        one(index, window, out[n, m])
         return out
 
     return read
