@@ -73,9 +73,7 @@ def read(
     """See :func:`mosaic.read`."""
     target = _checked(target_of(mosaic, bbox, geobox, crs, resolution))
     wanted = chosen(mosaic, bands)
-    request, names, where = bridge.on_planner(
-        lambda: requested(mosaic, target, wanted, datetime, resampling, raw)
-    )
+    request, names, where = requested(mosaic, target, wanted, datetime, resampling, raw)
     outcome = bridge.run(draw_all(request, gate, ignore=errors == "ignore"))
     canvases = outcome.canvases
     covered: Bools = np.broadcast_to(np.True_, (len(where), *target.shape))
@@ -109,9 +107,7 @@ def plan(
     """See :func:`mosaic.plan`."""
     target = _checked(target_of(mosaic, bbox, geobox, crs, resolution))
     wanted = chosen(mosaic, bands)
-    request, *_ = bridge.on_planner(
-        lambda: requested(mosaic, target, wanted, datetime, resampling, raw=False, mixed=True)
-    )
+    request, *_ = requested(mosaic, target, wanted, datetime, resampling, raw=False, mixed=True)
     found = bridge.run(survey(request, gate, ignore=errors == "ignore"))
     return replace(found, problems=(*mosaic.problems, *found.problems))
 
@@ -274,7 +270,7 @@ def scenes_of(
     mosaic: Opened, asset: Asset, target: GeoBox, span: tuple[int, int] | None, raw: bool
 ) -> Iterator[Scene]:
     """The scenes that a window may need, from the topmost down."""
-    rows = near(target, canonical(str(target.crs)), asset.grids)
+    rows = bridge.on_planner(lambda: near(target, canonical(str(target.crs)), asset.grids))
     if span is not None:
         time = mosaic.time[asset.item[rows]]
         rows = rows[(time >= span[0]) & (time <= span[1])]

@@ -159,17 +159,34 @@ def gti(source: Source) -> Read:
     import rasterio
     from rasterio.windows import from_bounds
 
+    def one(index: Any, window: Window, out: np.ndarray) -> None:
+        # whole pixels of the window that lie in the index: it is read shrunk, by its overviews
+        west, south, east, north = index.bounds
+        left, right = (
+            round(np.clip(edge, 0, window.width))
+            for edge in ((west - window.left) / window.res, (east - window.left) / window.res)
+        )
+        top, bottom = (
+            round(np.clip(edge, 0, window.height))
+            for edge in ((window.top - north) / window.res, (window.top - south) / window.res)
+        )
+        bounds = (
+            window.left + left * window.res,
+            window.top - bottom * window.res,
+            window.left + right * window.res,
+            window.top - top * window.res,
+        )
+        place = from_bounds(*bounds, index.transform).round_offsets().round_lengths()
+        shape = bottom - top, right - left
+        out[top:bottom, left:right] = index.read(1, window=place, out_shape=shape)
+
     def read(window: Window) -> np.ndarray:
         out = np.zeros(window.shape, np.uint16)
         with rasterio.Env(**GDAL):
             for n, day in enumerate(window.days):
                 for m, band in enumerate(window.bands):
                     with rasterio.open(f"{source.mosaic}/{band}_{day}.gti") as index:
-                        place = from_bounds(*window.bounds, index.transform)
-                        out[n, m] = index.read(
-                            1, window=place.round_offsets().round_lengths(), boundless=False,
-                            out_shape=window.shape[2:],
-                        )  # fmt: skip
+                        one(index, window, out[n, m])
         return out
 
     return read

@@ -86,7 +86,7 @@ class Corpus:
 
 WARM = Corpus(size=512, dates=1, rows=1, zones=(32629, 32630), lat=44.0)
 """A small one elsewhere, on which processes are warmed."""
-TINY = Corpus(size=256, block=64)
+TINY = Corpus(size=512, block=128, bands=("B02", "B03", "B04"), dates=1)
 """The same as the large one in small, for tests."""
 
 
