@@ -24,7 +24,7 @@ from mosaic.cube.choice import COVERED, Choice, Variable, stamp, variables
 from mosaic.cube.cube import Cube, found_in
 from mosaic.cube.groups import GroupBy
 from mosaic.cube.sources import opened
-from mosaic.engine.reading import target_of
+from mosaic.engine.reading import band_names, target_of
 from mosaic.errors import UsageError
 from mosaic.storage import Gate, default_gate
 
@@ -69,7 +69,7 @@ def open_cube(
     mosaic = opened(
         source,
         gate=gate,
-        bands=[bands] if isinstance(bands, str) else bands,
+        bands=band_names(bands),
         bbox=bbox,
         crs=crs,
         resolution=resolution,

@@ -10,7 +10,7 @@ from odc.geo.geobox import GeoBox
 from mosaic.cube.sources import opened
 from mosaic.engine import reading
 from mosaic.engine.plan import Plan
-from mosaic.engine.reading import Reading
+from mosaic.engine.reading import Reading, band_names
 from mosaic.engine.resampling import method
 from mosaic.storage import Gate, default_gate
 
@@ -33,7 +33,7 @@ def read(
     if resampling is not None:
         method(resampling)
     gate = gate or default_gate()
-    wanted = [bands] if isinstance(bands, str) else bands
+    wanted = band_names(bands)
     place: dict[str, Any] = {
         "bbox": bbox,
         "geobox": geobox,
@@ -65,7 +65,7 @@ def plan(
     if resampling is not None:
         method(resampling)
     gate = gate or default_gate()
-    wanted = [bands] if isinstance(bands, str) else bands
+    wanted = band_names(bands)
     place: dict[str, Any] = {
         "bbox": bbox,
         "geobox": geobox,

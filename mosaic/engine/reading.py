@@ -131,12 +131,20 @@ def chosen(mosaic: Opened, bands: Sequence[str] | None) -> list[tuple[str, str, 
             known.setdefault(mosaic.assets[one[1]].bands[one[2]].name or one[0], [one])
     if bands is None:
         return [one for name in mosaic.assets for one in known[name]]
-    asked = list(bands) if isinstance(bands, Iterable) else [bands]
+    asked = band_names(bands) or []
     unknown = [band for band in asked if band not in known]
     if unknown or not asked:
         what = f"no band {', '.join(map(str, unknown))}" if unknown else "no bands were asked for"
         raise UsageError(f"{what}; the mosaic has {', '.join(known)}")
     return [one for band in asked for one in known[band]]
+
+
+def band_names(bands: Any) -> list[str] | None:
+    """Bands as users write them: one, several, or None for all."""
+    if bands is None:
+        return None
+    several = isinstance(bands, Iterable) and not isinstance(bands, str)
+    return list(bands) if several else [bands]
 
 
 def target_of(

@@ -163,18 +163,3 @@ def test_bands_of_different_types_are_read_apart(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="B04 is uint16, SCL is uint8"):
         mosaic.read(tmp_path / "m")
     assert mosaic.read(tmp_path / "m", bands="SCL", gate=Gate()).values.dtype == np.uint8
-
-
-def test_a_mask_in_a_file_beside_it_is_never_left_out(tmp_path: Path) -> None:
-    write(tmp_path / "a.tif", "no-nodata")
-    with (
-        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False),
-        rasterio.open(tmp_path / "a.tif", "r+") as out,
-    ):
-        out.write_mask(np.eye(SIZE - 40, SIZE, dtype=bool))
-    assert (tmp_path / "a.tif.msk").exists()
-    mosaic.build(tmp_path / "a.tif", tmp_path / "m", dst_crs="EPSG:32632")
-    with pytest.raises(
-        ReadError, match=r"item a asset .*its mask lies beside it, in .*a\.tif\.msk"
-    ):
-        mosaic.read(tmp_path / "m", gate=Gate())
