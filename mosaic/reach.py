@@ -19,7 +19,7 @@ import numpy.typing as npt
 import shapely
 from affine import Affine
 
-from mosaic.grid import Floats
+from mosaic.grid import Floats, moves_datum, world
 
 Geometries = npt.NDArray[np.object_]
 Bools = npt.NDArray[np.bool_]
@@ -28,6 +28,22 @@ INSET = 0.25
 """Pixels of the mosaic by which a footprint stays within its tile's."""
 SLIVER = 1e-3
 """Part of a pixel that GDAL leaves out at a tile's edge; also what its bounds are trusted to."""
+
+
+def foretold(source: str, target: str, transforms: Floats, shape: npt.NDArray[np.int64]) -> Bools:
+    """(n,) whether the bounds of warped rasters can be told before GDAL finds them.
+
+    Not between datums that differ, where GDAL may take another shift than the PROJ at hand, nor of
+    rasters round half the world and more, whose edges are far from parabolas.
+    """
+    if moves_datum(source, target):
+        return np.zeros(len(shape), bool)
+    whole = world(source)
+    if whole is None:
+        return np.ones(len(shape), bool)
+    across = np.abs(transforms[:, [0, 1]]) * shape[:, [1, 0]]
+    found: Bools = across.sum(axis=1) < (whole[2] - whole[0]) / 2
+    return found
 
 
 def suggested(rings: Floats, shape: npt.NDArray[np.int64]) -> Floats:

@@ -27,7 +27,6 @@ from mosaic.grid import (
     Grids,
     is_geographic,
     mosaic_geobox,
-    moves_datum,
     nice_resolution,
     pixel_extent,
     project,
@@ -35,7 +34,7 @@ from mosaic.grid import (
 )
 from mosaic.grid import crs as as_crs
 from mosaic.outline import Bools, Geometries, Outlines, batches, grown, outlines
-from mosaic.reach import fitted, suggested
+from mosaic.reach import fitted, foretold, suggested
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +179,11 @@ def _reach(grids: Grids, crs: str, found: Outlines) -> Floats:
     """(m, 4) bounds that GDAL gives pieces by itself."""
     bounds: Floats = shapely.bounds(found.geometry)
     warped = found.plain & ~grids.within(crs)[found.grid]
-    moved = np.array([moves_datum(name, crs) for name in grids.crs], bool)
-    known = warped & ~moved[grids.crs_index][found.grid]
-    # GDAL may take another shift between two datums than the PROJ at hand
+    told = np.zeros(len(grids.crs_index), bool)
+    for place, name in enumerate(grids.crs):
+        mine = grids.crs_index == place
+        told[mine] = foretold(name, crs, grids.transform[mine], grids.shape[mine])
+    known = warped & told[found.grid]
     bounds[warped & ~known] = (-np.inf, -np.inf, np.inf, np.inf)
     count = np.where(known, shapely.get_num_coordinates(found.geometry), 0)
     for size in np.unique(count[known]):

@@ -16,9 +16,9 @@ from affine import Affine
 
 from mosaic.catalog.source import has_code
 from mosaic.checker.items import Places
-from mosaic.grid import LONLAT, Bounds, Floats, is_geographic, moves_datum, transformer, world
+from mosaic.grid import LONLAT, Bounds, Floats, is_geographic, transformer, world
 from mosaic.outline import Geometries
-from mosaic.reach import suggested
+from mosaic.reach import foretold, suggested
 
 LEAST, MOST = -0.65, 2.0
 """Pixels by which a footprint must exceed, at least, what GDAL shows of its scene, and may at
@@ -76,7 +76,7 @@ def margins(
             shape, transform = places.shape[rows[part]], places.transform[rows[part]]
             ring = _projected(name, crs, shape, transform, *_round(points))
             pixel = np.fmax(_pixel(name, crs, shape, transform, whole), res)
-            reach = _reach(name, crs, shape, ring)
+            reach = _reach(name, crs, shape, transform, ring)
             beyond[part], short[part] = _ends(footprints[part], reach, name != crs, grid, whole)
             # what GDAL itself cuts off need not be held
             ring = np.clip(ring, reach[:, None, :2], reach[:, None, 2:])
@@ -91,12 +91,14 @@ def margins(
     return Margins(least, most, crosses, beyond, short)
 
 
-def _reach(name: str, crs: str, shape: npt.NDArray[np.int64], ring: Floats) -> Floats:
+def _reach(
+    name: str, crs: str, shape: npt.NDArray[np.int64], transform: Floats, ring: Floats
+) -> Floats:
     """(n, 4) bounds that GDAL gives tiles of a CRS; infinite where they can't be told."""
     bounds = np.concatenate([ring.min(axis=1), ring.max(axis=1)], axis=1)
     if name == crs:
         return bounds
-    known = np.isfinite(ring).all(axis=(1, 2)) & (not moves_datum(name, crs))
+    known = np.isfinite(ring).all(axis=(1, 2)) & foretold(name, crs, transform, shape)
     bounds[:] = (-np.inf, -np.inf, np.inf, np.inf)
     closed = np.concatenate([ring, ring[:, :1]], axis=1)
     bounds[known] = suggested(closed[known], shape[known])
@@ -117,6 +119,7 @@ def _ends(
     end, here = sign * (reach - origin) / res, sign * (box - origin) / res
     last = [np.ceil(end + slack) if snapped else end for slack in (0.01, -0.01)]
     beyond, short = here - last[0], last[1] - here
+    short[~np.isfinite(end)] = -np.inf
     if whole:  # at the edge of the map footprints end with it
         edge = np.abs(box - np.array(whole)) < 2.5 * res
         beyond[edge] = short[edge] = -np.inf
