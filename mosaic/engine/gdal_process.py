@@ -51,6 +51,8 @@ class _Running:
     """What it was asked and hasn't answered."""
     listener: asyncio.Task[None] | None = None
     """Who hands out its answers."""
+    over: bool = False
+    """Whether it answers no more; the system may tell of its end later."""
 
     def send(self, number: int, verb: str, arguments: tuple[Any, ...]) -> None:
         """Say something to it."""
@@ -77,6 +79,7 @@ class _Running:
                     answer.set_result(found)
         except (asyncio.IncompleteReadError, ConnectionError, pickle.UnpicklingError):
             pass  # it has ended
+        self.over = True
         self.end()
         for answer in self.waiting.values():
             if not answer.done():
@@ -160,7 +163,7 @@ class GdalProcess:
     async def _started(self) -> _Running:
         async with self._start:
             running = self._running
-            if running is None or running.process.returncode is not None:
+            if running is None or running.over or running.process.returncode is not None:
                 process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-c", self._program),
                     stdin=PIPE,

@@ -506,7 +506,7 @@ def test_a_process_that_is_killed_is_started_anew(
 ) -> None:
     program.append(GdalProcess(PROGRAM))
     out = built(tmp_path / "m", of_kind(files, "jp2"))
-    for _ in range(2):
+    for _ in range(6):
         got = mosaic.read(out, geobox=whole(), gate=gate())
         np.testing.assert_array_equal(got.values, told(files, "jp2")[0])
         running = program[0]._running
