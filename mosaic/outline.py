@@ -39,7 +39,7 @@ TOLERANCE = 0.1
 """Largest distance between chord and curve, in pixels."""
 GROWTH = 1.5
 """Pixels by which footprints are grown, on average: 1 to 2 hold all that GDAL snaps outward."""
-SPREAD = 0.8
+SPREAD = 0.9
 """Pixels within which an outline may leave the side of its footprint."""
 
 

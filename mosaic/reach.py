@@ -99,14 +99,14 @@ def fitted(
     outlines: Floats,
     bounds: Floats,
     snapped: Bools,
-    cut: Bools,
+    cut: bool,
     grid: Affine,
 ) -> Geometries:
     """Footprints that stay within their tiles' pixels, and yet meet all pixels with data.
 
     ``outlines``: (n, 4) bounds of the scenes; ``bounds``: (n, 4) those that GDAL gives the tiles.
-    ``snapped``: (n,) tiles whose bounds GDAL snaps outward to the mosaic's pixels. ``cut``: (n,)
-    tiles that are VRTs. ``grid``: pixel (column, row) of the mosaic to its CRS.
+    ``snapped``: (n,) tiles whose bounds GDAL snaps outward to the mosaic's pixels. ``cut``: they
+    are VRTs. ``grid``: pixel (column, row) of the mosaic to its CRS.
 
     Corners beyond are moved to the edge, which adds none, and leaves room for every pixel whose
     middle lies in the scene. Where GDAL crops a scene, or a tile is a VRT (its corners may be
@@ -119,8 +119,9 @@ def fitted(
     fit: Geometries = shapely.set_coordinates(copies, moved)
     pixel = np.array([grid.a, -grid.e, -grid.a, grid.e])
     cropped = ((box - outlines) / pixel > INSET + 0.1).any(axis=1)
-    for row in np.flatnonzero(cut | cropped | ~shapely.is_valid(fit)):
-        part = shapely.clip_by_rect(footprints[row], *box[row])
+    rows = np.flatnonzero(cropped | ~shapely.is_valid(fit) | cut)
+    for row, sides in zip(rows.tolist(), box[rows].tolist(), strict=True):
+        part = shapely.clip_by_rect(footprints[row], *sides)
         if part.geom_type == "Polygon":
             fit[row] = part
     return fit

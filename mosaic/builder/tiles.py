@@ -67,6 +67,8 @@ class Frame:
     """The mosaic's pixels."""
     pieces: Pieces
     """Where the sources' grids lie."""
+    plain: Geometries
+    """(m,) footprints of the pieces where these are files as they are; None for other pieces."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -148,7 +150,14 @@ def frame(
         return None
     (west, south), (east, north) = seen[:, :2].min(0).tolist(), seen[:, 2:].max(0).tolist()
     extent: Bounds = (west, south, east, north)
-    return Frame(crs, mosaic_geobox(extent, res, crs, origin(grids, crs, res)), pieces)
+    box = mosaic_geobox(extent, res, crs, origin(grids, crs, res))
+    footprints = np.full(len(pieces.grid), None, object)
+    rows = np.flatnonzero(pieces.plain)
+    warped = ~grids.within(crs)[pieces.grid[rows]]
+    footprints[rows] = fitted(
+        pieces.footprint[rows], pieces.bounds[rows], pieces.reach[rows], warped, False, box.affine
+    )
+    return Frame(crs, box, pieces, footprints)
 
 
 def _pieces(
@@ -275,7 +284,7 @@ def tiles(
     plain = pieces.plain[piece] & (grids.upright[assets.grid[row]] | foreign)
     blind = (foreign | ~plain) & _mask_is_lost(index)
     plain &= ~blind
-    footprint = _footprints(frame, piece, plain, plain & ~foreign)
+    footprint = _footprints(frame, piece, plain)
     seen = shapely.intersects(footprint, shapely.box(*frame.grid.boundingbox.bbox))
     row, piece, nth, footprint = row[seen], piece[seen], nth[seen], footprint[seen]
     plain, blind = plain[seen], blind[seen]
@@ -342,21 +351,21 @@ def tiles(
     )
 
 
-def _footprints(
-    frame: Frame, piece: npt.NDArray[np.int64], plain: Bools, native: Bools
-) -> Geometries:
+def _footprints(frame: Frame, piece: npt.NDArray[np.int64], plain: Bools) -> Geometries:
     """(n,) footprints of pieces that end within the pixels that GDAL gives them.
 
     ``plain``: (n,) rows of files as they are; the others are VRTs on the mosaic's own pixels.
-    ``native``: (n,) plain rows in the mosaic's CRS, which GDAL doesn't warp.
     """
-    pieces, affine = frame.pieces, frame.grid.affine
-    bounds = np.where(plain[:, None], pieces.reach[piece], np.nan)
-    for n in np.flatnonzero(~plain):
-        (height, width), here = _piece_grid(frame, pieces.bounds[piece[n]])
+    found: Geometries = frame.plain[piece]
+    rows = np.flatnonzero(~plain)
+    pieces, bounds = frame.pieces, np.empty((len(rows), 4))
+    for n, p in enumerate(piece[rows].tolist()):
+        (height, width), here = _piece_grid(frame, pieces.bounds[p])
         bounds[n] = (here.c, here.f + here.e * height, here.c + here.a * width, here.f)
-    outline = pieces.bounds[piece]
-    return fitted(pieces.footprint[piece], outline, bounds, plain & ~native, ~plain, affine)
+    given = pieces.footprint[piece[rows]], pieces.bounds[piece[rows]]
+    native = np.zeros(len(rows), bool)
+    found[rows] = fitted(*given, bounds, native, True, frame.grid.affine)
+    return found
 
 
 def _mask_is_lost(index: Index) -> bool:
