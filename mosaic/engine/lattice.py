@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from mosaic.engine.pieces import LARGEST, SMALLEST, Grid, Ints, Sampler, bounds, touches
-from mosaic.grid import Floats, project, world
+from mosaic.grid import Floats, stepwise, world
 
 __all__ = ["ERROR", "LARGEST", "NOISE", "SMALLEST", "Grid", "Lattice", "lattice", "scale"]
 
@@ -167,7 +167,7 @@ def scale(target: Grid, source: Grid) -> tuple[float, float]:
 
     def at(column: Floats, row: Floats) -> tuple[Floats, Floats]:
         x, y = source.xy(column, row)
-        return target.pixel(*project(source.crs, target.crs, x, y, back=True))
+        return target.pixel(*stepwise(source.crs, target.crs, x, y, back=True))
 
     x, y = at(column, row)
     whole = world(target.crs)

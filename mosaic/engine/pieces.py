@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from mosaic.grid import Floats, project, world
+from mosaic.grid import Floats, stepwise, world
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -70,7 +70,7 @@ class Sampler:
         x, y = self.target.xy(
             column.astype(np.float64) + self.offset, row.astype(np.float64) + self.offset
         )
-        x, y = project(self.target.crs, self.source.crs, x, y)
+        x, y = stepwise(self.target.crs, self.source.crs, x, y)
         if self.turn is not None:
             start, length = self.turn
             with np.errstate(invalid="ignore"):

@@ -12,7 +12,6 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,17 +55,14 @@ def mosaic(source: Source) -> Read:
     import mosaic as ours
 
     def read(window: Window) -> np.ndarray:
-        a = window.res
-        box = GeoBox((window.height, window.width), _affine(a, window), "EPSG:3035")
-
-        def one(day: str) -> np.ndarray:
-            # mosaic.open would give all days at once: this is the line to change
-            return ours.read(source.mosaic, geobox=box, bands=window.bands, datetime=day).values
-
-        if len(window.days) == 1:
-            return one(window.days[0])[None]
-        with ThreadPoolExecutor(len(window.days)) as pool:
-            return np.stack(list(pool.map(one, window.days)))
+        found = ours.open(
+            source.mosaic,
+            geobox=GeoBox((window.height, window.width), _affine(window.res, window), "EPSG:3035"),
+            bands=window.bands,
+            datetime=f"{min(window.days)}/{max(window.days)}",
+            groupby="solar_day",
+        ).load()
+        return np.stack([found[band].values for band in window.bands], axis=1)
 
     return read
 

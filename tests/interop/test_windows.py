@@ -95,7 +95,7 @@ def windows(case: Case, transform: Affine, shape: tuple[int, int]) -> list[list[
     return found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def jobs(folder: Path) -> list[dict[str, object]]:
     """The mosaics, built once, and their windows."""
     found = []
