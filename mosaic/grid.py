@@ -90,7 +90,7 @@ def stepwise(
 def _steps(source: str, target: str) -> tuple[pyproj.Transformer, ...]:
     """The way between two CRSs."""
     one, other = crs(source), crs(target)
-    here, there = one.geodetic_crs, other.geodetic_crs
+    here, there = _degrees(one), _degrees(other)
     parts = [(a, b) for a, b in ((one, here), (there, other)) if a != b]
     if None in (here, there) or here == there or not parts or not _one_place(here, there):
         return (transformer(source, target),)
@@ -111,8 +111,14 @@ def moves_datum(source: str, target: str) -> bool:
 
     How far is then a matter of the grids at hand and of PROJ's version.
     """
-    one, other = (crs(name).geodetic_crs for name in (source, target))
-    return one != other and (one is None or other is None or _shifts(one, other))
+    one, other = (_degrees(crs(name)) for name in (source, target))
+    return one is None or other is None or (one != other and _shifts(one, other))
+
+
+def _degrees(found: pyproj.CRS) -> pyproj.CRS | None:
+    """The degrees that a CRS of a map is made of; None if it brings a shift of its own."""
+    plain = (found.is_projected or found.is_geographic) and not found.is_bound
+    return found.geodetic_crs if plain and not found.is_compound else None
 
 
 @lru_cache(maxsize=256)

@@ -5,7 +5,7 @@ import pyproj
 import pytest
 
 from mosaic import grid
-from mosaic.grid import stepwise
+from mosaic.grid import moves_datum, stepwise
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,12 @@ def test_steps_lead_where_the_way_leads(
     for found in (stepwise(source, target, x, y), stepwise(source, target, x, y, back=True)):
         np.testing.assert_allclose(found, direct, rtol=0, atol=unit)
     assert len(grid._steps(source, target)) == count  # how many transformers that took
+
+
+def test_a_crs_that_brings_its_own_shift_is_gone_to_directly() -> None:
+    bound = "+proj=longlat +ellps=bessel +towgs84=598.1,73.7,418.2,0.202,0.045,-2.455,6.7 +type=crs"
+    lon, lat = np.array([9.0, 11.0]), np.array([48.0, 52.0])
+    direct = pyproj.Transformer.from_crs(bound, "EPSG:32632", always_xy=True).transform(lon, lat)
+    np.testing.assert_array_equal(stepwise(bound, "EPSG:32632", lon, lat), direct)
+    assert moves_datum(bound, "EPSG:32632")
+    assert not moves_datum("EPSG:3035", "EPSG:32632")
