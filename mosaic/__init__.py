@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from mosaic.builder.report import Report
     from mosaic.checker.findings import CheckReport
+    from mosaic.cube.scripts import Reading
     from mosaic.engine.plan import Plan
-    from mosaic.engine.reading import Reading
     from mosaic.storage import Gate as Gate
     from mosaic.storage import Stats
 

@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar
 from mosaic.errors import UsageError
 
 T = TypeVar("T")
-_PLANNER = "mosaic-plan"
+_POOL, _PLANNER = "mosaic-cpu", "mosaic-plan"
 
 
 class Resident(Protocol):
@@ -63,12 +63,10 @@ class _Engine:
         self.mail = _Mailbox(self.loop)
         self.callers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Mailbox]
         self.callers = weakref.WeakKeyDictionary()
-        self.pool = ThreadPoolExecutor(
-            os.cpu_count() or 1, thread_name_prefix="mosaic-cpu", initializer=_join_pool
-        )
+        self.pool = _threads(os.cpu_count() or 1, _POOL)
         # pyproj makes its transformers anew in every thread, at 30 ms each; and what plans is
         # Python, of which no second thread would do more at the same time
-        self.planner = ThreadPoolExecutor(1, thread_name_prefix=_PLANNER)
+        self.planner = _threads(1, _PLANNER)
         self.thread = threading.Thread(target=self._run, name="mosaic-loop", daemon=True)
         self.thread.start()
 
@@ -78,15 +76,18 @@ class _Engine:
 
 
 class _Here(threading.local):
-    pooled = False
+    crew = ""
+    """Which of the executors the thread belongs to, or none."""
 
 
 _here = _Here()
 
 
-def _join_pool() -> None:
-    """Mark the thread as one of the pool."""
-    _here.pooled = True
+def _threads(count: int, crew: str) -> ThreadPoolExecutor:
+    def join() -> None:
+        _here.crew = crew
+
+    return ThreadPoolExecutor(count, thread_name_prefix=crew, initializer=join)
 
 
 _lock = threading.Lock()
@@ -123,7 +124,7 @@ def planner() -> ThreadPoolExecutor:
 
 def on_planner(work: Callable[[], T]) -> T:
     """Do what projects on the planner's thread, and wait for it, from any thread but the loop's."""
-    if threading.current_thread().name.startswith(_PLANNER):
+    if _here.crew == _PLANNER:
         return work()
     return planner().submit(work).result()
 
@@ -138,7 +139,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     if _is_running(target):
         work.close()
         raise UsageError("a blocking read on mosaic's own loop: await the *_async verb instead")
-    if _here.pooled:
+    if _here.crew == _POOL:
         work.close()
         raise UsageError("a blocking read in mosaic's own pool: take another thread")
     future = asyncio.run_coroutine_threadsafe(work, target)
@@ -209,7 +210,7 @@ def settle(resident: Resident) -> None:
 def _rebuild() -> None:
     global _engine, _lock
     _lock = threading.Lock()
-    _here.pooled = False  # a thread that forks is the child's main thread
+    _here.crew = ""  # a thread that forks is the child's main thread
     if _engine is not None:
         _orphans.append(_engine)
     _engine = None

@@ -47,7 +47,8 @@ class MosaicAccessor:
             raise UsageError("no band of the mosaic is in this dataset")
         of = np.isin(cube.scenes().groups.time, np.atleast_1d(dataset["time"].values))
         row, column = (_run(cube, dataset, axis) for axis in ("y", "x"))
-        request, _ = cube.request(bands, np.flatnonzero(of).tolist(), row, column)
+        times = np.flatnonzero(of).tolist()
+        request, _ = bridge.on_planner(lambda: cube.request(bands, times, row, column))
         return bridge.run(survey(request, cube.choice.gate))
 
     def report(self) -> tuple[Problem, ...]:

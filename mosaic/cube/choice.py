@@ -15,7 +15,7 @@ from mosaic.catalog.layout import COLLECTION, ITEMS
 from mosaic.catalog.opened import Opened
 from mosaic.catalog.source import Band, holds
 from mosaic.cube.groups import GroupBy, Groups
-from mosaic.engine.reading import band_names, chosen
+from mosaic.engine.reading import chosen
 from mosaic.engine.resampling import METHODS, Method, method
 from mosaic.engine.scene import shown
 from mosaic.errors import UsageError
@@ -109,7 +109,7 @@ def variables(
     dtype: Any,
 ) -> tuple[Variable, ...]:
     """The bands to return, each once. Raises UsageError, which says which bands there are."""
-    wanted = list(dict.fromkeys(chosen(mosaic, band_names(bands))))
+    wanted = list(dict.fromkeys(chosen(mosaic, bands)))
     names = [name for name, _, _ in wanted]
     found = []
     for name, asset, place in wanted:

@@ -21,12 +21,12 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from mosaic import bridge
+from mosaic.bridge import planned, pooled
 from mosaic.cube.choice import COVERED, Choice, Variable, stamp
 from mosaic.cube.keys import Key, Run, clusters, places, portions, stepped
 from mosaic.cube.scenes import Scenes, scenes
 from mosaic.cube.sources import opened
 from mosaic.cube.values import cast, picked, planes
-from mosaic.engine.known import planned, pooled
 from mosaic.engine.pieces import Grid
 from mosaic.engine.pipeline import Outcome, draw_all
 from mosaic.engine.reading import grid_of

@@ -11,11 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mosaic.catalog.columns import codes
+from mosaic.catalog.columns import Longs, codes
 from mosaic.catalog.opened import NEVER, Opened
 from mosaic.errors import UsageError
 
-Longs = npt.NDArray[np.int64]
 Times = npt.NDArray[np.datetime64]
 GroupBy = str | Callable[[dict[str, Any]], Any] | None
 """``time``, ``solar_day``, ``id``, ``all``, a property's name, or a function of an item."""

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
+from mosaic.catalog.columns import Longs
 from mosaic.catalog.opened import NEVER, Asset, Opened
 from mosaic.catalog.window import near
 from mosaic.cube.groups import GroupBy, Groups, grouped
-from mosaic.engine.pieces import Grid
+from mosaic.engine.reading import learned
 from mosaic.engine.scene import Scene
 from mosaic.errors import UsageError
 from mosaic.grid import LONLAT, Grids, canonical, project
-
-Longs = npt.NDArray[np.int64]
 
 _FEW = 4096
 """Scenes of a target that are learned at once; of more, those of a window."""
@@ -87,22 +85,8 @@ class Scenes:
         if len(part.rows) <= _FEW:
             missing = range(len(part.rows))
         here = np.array(missing, np.int64)
-        theirs = part.rows[here]
-        hrefs = self.mosaic.hrefs(part.asset, theirs)
-        masks = self.mosaic.masks(part.asset, theirs)
-        ids = self.mosaic.id.take(part.asset.item[theirs]).to_pylist()
-        shapes, transforms = part.grids.shape[here], part.grids.transform[here]
-        for place, row in enumerate(here.tolist()):
-            variant = part.asset.variants[part.asset.variant[theirs[place]]]
-            height, width = shapes[place].tolist()
-            part.known[row] = Scene(
-                ids[place],
-                part.asset.name,
-                hrefs[place],
-                Grid(part.grids.name(row), (height, width), tuple(transforms[place].tolist())),
-                replace(variant, recodings=None) if self.raw else variant,
-                masks[place],
-            )
+        made = learned(self.mosaic, part.asset, part.rows[here], self.raw)
+        part.known.update(zip(here.tolist(), made, strict=True))
 
 
 def scenes(

@@ -8,10 +8,11 @@ from functools import partial
 
 import numpy as np
 
+from mosaic.bridge import planned, pooled
 from mosaic.engine.blocks import Draw, Unit, tiles_of
 from mosaic.engine.foreign import Foreign
 from mosaic.engine.header import Head
-from mosaic.engine.known import all_of, planned, pooled
+from mosaic.engine.known import all_of
 from mosaic.engine.lattice import Lattice
 from mosaic.engine.paint import Array, copied, warped, window
 from mosaic.engine.plan import Ready, portions, ready

@@ -51,17 +51,18 @@ class Head:
         return len(self.chunks.parts[0][1])
 
 
-async def head(gate: Gate, href: str) -> Head:
-    """The header of a file.
+async def head(gate: Gate, href: str, first: memoryview | None = None) -> Head:
+    """The header of a file. ``first``: its first :data:`FIRST` bytes, where they are at hand.
 
     Raises StorageError, TiffError for a file that isn't sound, TiffUnsupportedError for one that
     only GDAL reads.
     """
     asked = [Span(0, FIRST)]
-    data = await gate.get_range_async(href, start=0, length=FIRST)
+    if first is None:
+        first = await gate.get_range_async(href, start=0, length=FIRST)
     meta = gate.meta(href)
     size = meta.size if meta else None
-    chunks = Chunks(size=size, href=href).add(asked, [data])
+    chunks = Chunks(size=size, href=href).add(asked, [first])
     found = parse(chunks)
     for _ in range(_ROUNDS):
         if isinstance(found, Tiff):

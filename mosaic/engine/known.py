@@ -7,7 +7,7 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mosaic import bridge
+from mosaic.bridge import planned, pooled
 from mosaic.engine.blocks import Draw, spans
 from mosaic.engine.cover import Cells, Cover, cover
 from mosaic.engine.foreign import Desk, Foreign
@@ -23,7 +23,6 @@ from mosaic.storage import Gate
 from mosaic.storage.ranges import Span
 
 T = TypeVar("T")
-planned, pooled = bridge.planned, bridge.pooled
 
 
 class Known:
@@ -82,11 +81,12 @@ class Known:
         if is_zarr(own):
             return await self.desk.open(own, b"")
         length = LOOPED if is_named(own) else FIRST
-        first = bytes(await self.gate.get_range_async(own, start=0, length=length))
+        data = await self.gate.get_range_async(own, start=0, length=length)
+        first = bytes(data)
         if not is_tiff(first) and not is_called_tiff(own):
             return await self.desk.open(own, first)
         try:
-            found = await head(self.gate, own)
+            found = await head(self.gate, own, data[:FIRST])
             beside = None if found.tiff.levels[0].mask else await self._mask_of(own, mask)
             return masked(found, beside) if beside else found
         except TiffUnsupportedError:

@@ -15,10 +15,11 @@ from functools import partial
 
 import numpy as np
 
+from mosaic.bridge import pooled
 from mosaic.engine.budget import Budget
 from mosaic.engine.cover import Bools, Cells, Cover, wave
 from mosaic.engine.drawing import Drawing
-from mosaic.engine.known import all_of, pooled
+from mosaic.engine.known import all_of
 from mosaic.engine.paint import Canvas
 from mosaic.engine.run import Outcome, Run, Tally
 from mosaic.engine.scene import Request

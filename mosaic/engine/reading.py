@@ -1,118 +1,28 @@
-"""A window of an opened mosaic: what it holds, as numbers, and what it takes to read them."""
+"""What users ask of an opened mosaic, as a request: bands, grid, scenes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
 from mosaic import bridge
+from mosaic.catalog.columns import Longs
 from mosaic.catalog.opened import Asset, Opened, Variant
 from mosaic.catalog.when import interval
 from mosaic.catalog.window import near
-from mosaic.engine.paint import joined
 from mosaic.engine.pieces import Grid
-from mosaic.engine.pipeline import Tally, draw_all
-from mosaic.engine.plan import Plan
 from mosaic.engine.resampling import method
 from mosaic.engine.scene import Layer, Request, Scene, shown
-from mosaic.engine.survey import survey
-from mosaic.errors import Problem, UsageError
+from mosaic.errors import UsageError
 from mosaic.grid import LONLAT, Bounds, affine6, canonical, covering, is_horizontal
 from mosaic.outline import box_bounds
-from mosaic.storage import Gate
-
-Bools = npt.NDArray[np.bool_]
-MOST = 1 << 36
-"""Pixels of a result, beyond which it can't be meant."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Reading:
-    """What was read. Unpacks to ``values, valid``."""
-
-    values: npt.NDArray[Any]
-    """(bands, height, width) numbers; nodata, or 0, where nothing is valid."""
-    valid: Bools
-    """(bands, height, width) which of them a scene gave."""
-    covered: Bools
-    """(bands, height, width) whether all that could show in a pixel was read; False only with
-    ``errors="ignore"``, else a read-only view."""
-    problems: tuple[Problem, ...]
-    """What couldn't be read, with ``errors="ignore"``."""
-    geobox: GeoBox
-    """The grid of the pixels."""
-    bands: tuple[str, ...]
-    """Names of the bands."""
-    tally: Tally
-    """What the read did."""
-
-    def __iter__(self) -> Iterator[npt.NDArray[Any]]:
-        yield self.values
-        yield self.valid
-
-
-def read(
-    mosaic: Opened,
-    *,
-    bbox: Sequence[float] | None = None,
-    geobox: GeoBox | None = None,
-    crs: Any = None,
-    resolution: float | Sequence[float] | None = None,
-    bands: Sequence[str] | None = None,
-    datetime: Any = None,
-    resampling: str | None = None,
-    errors: str = "raise",
-    raw: bool = False,
-    gate: Gate,
-) -> Reading:
-    """See :func:`mosaic.read`."""
-    target = _checked(target_of(mosaic, bbox, geobox, crs, resolution))
-    wanted = chosen(mosaic, bands)
-    request, names, where = requested(mosaic, target, wanted, datetime, resampling, raw)
-    outcome = bridge.run(draw_all(request, gate, ignore=errors == "ignore"))
-    canvases = outcome.canvases
-    covered: Bools = np.broadcast_to(np.True_, (len(where), *target.shape))
-    if errors == "ignore":
-        parts = [outcome.covered[place] for place, _ in where]
-        covered = np.stack([part for part in parts if part is not None])
-    return Reading(
-        joined([canvas.values for canvas in canvases], where),
-        joined([canvas.filled for canvas in canvases], where),
-        covered,
-        (*mosaic.problems, *outcome.problems),
-        target,
-        names,
-        outcome.tally,
-    )
-
-
-def plan(
-    mosaic: Opened,
-    *,
-    bbox: Sequence[float] | None = None,
-    geobox: GeoBox | None = None,
-    crs: Any = None,
-    resolution: float | Sequence[float] | None = None,
-    bands: Sequence[str] | None = None,
-    datetime: Any = None,
-    resampling: str | None = None,
-    errors: str = "raise",
-    gate: Gate,
-) -> Plan:
-    """See :func:`mosaic.plan`."""
-    target = _checked(target_of(mosaic, bbox, geobox, crs, resolution))
-    wanted = chosen(mosaic, bands)
-    request, *_ = requested(mosaic, target, wanted, datetime, resampling, raw=False, mixed=True)
-    found = bridge.run(survey(request, gate, ignore=errors == "ignore"))
-    return replace(found, problems=(*mosaic.problems, *found.problems))
-
-
-def chosen(mosaic: Opened, bands: Sequence[str] | None) -> list[tuple[str, str, int]]:
+def chosen(mosaic: Opened, bands: Sequence[str] | str | None) -> list[tuple[str, str, int]]:
     """Name, asset and place in it of each band that is read.
 
     A band of an asset with one band is called as the asset; others as they are called in it, and
@@ -188,15 +98,6 @@ def _flat(crs: str) -> None:
         raise UsageError(f"{crs[:40]} is no CRS of a map")
 
 
-def _checked(grid: GeoBox) -> GeoBox:
-    if grid.shape[0] * grid.shape[1] > MOST:
-        raise UsageError(
-            f"{grid.shape[1]} x {grid.shape[0]} pixels are too many for one read; "
-            "give a smaller bbox or a coarser resolution"
-        )
-    return grid
-
-
 def pixel_size(resolution: float | Sequence[float]) -> tuple[float, float]:
     """Width and height of a pixel, as a user writes it. Raises UsageError."""
     both = _numbers([resolution] * 2 if np.ndim(resolution) == 0 else resolution)
@@ -249,7 +150,7 @@ def requested(
     for asset in dict.fromkeys(asset for _, asset, _ in wanted):
         places = sorted({place for _, name, place in wanted if name == asset})
         one = mosaic.assets[asset]
-        scenes = tuple(scenes_of(mosaic, one, target, span, raw))
+        scenes = scenes_of(mosaic, one, target, span, raw)
         declared = tuple(one.bands[place] for place in places)
         odd = {band.dtype for band in declared if shown(band.dtype) is None}
         if odd:
@@ -276,13 +177,18 @@ def grid_of(box: GeoBox) -> Grid:
 
 def scenes_of(
     mosaic: Opened, asset: Asset, target: GeoBox, span: tuple[int, int] | None, raw: bool
-) -> Iterator[Scene]:
+) -> tuple[Scene, ...]:
     """The scenes that a window may need, from the topmost down."""
     rows = bridge.on_planner(lambda: near(target, canonical(str(target.crs)), asset.grids))
     if span is not None:
         time = mosaic.time[asset.item[rows]]
         rows = rows[(time >= span[0]) & (time <= span[1])]
     rows = rows[np.argsort(-mosaic.z[asset.item[rows]], kind="stable")]
+    return tuple(learned(mosaic, asset, rows, raw))
+
+
+def learned(mosaic: Opened, asset: Asset, rows: Longs, raw: bool) -> Iterator[Scene]:
+    """An asset's files as scenes, by their rows; ids and hrefs are read from the source."""
     shapes, transforms = asset.grids.shape[rows], asset.grids.transform[rows]
     hrefs, masks = mosaic.hrefs(asset, rows), mosaic.masks(asset, rows)
     ids = mosaic.id.take(asset.item[rows]).to_pylist()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mosaic.bridge import planned, pooled
 from mosaic.engine.cost import (
     Cost,
     apart,
@@ -19,7 +20,7 @@ from mosaic.engine.cost import (
 from mosaic.engine.cover import Bools, Cover, wave
 from mosaic.engine.foreign import Foreign
 from mosaic.engine.header import Head, own_grid
-from mosaic.engine.known import Known, all_of, planned, pooled
+from mosaic.engine.known import Known, all_of
 from mosaic.engine.lattice import Grid
 from mosaic.engine.plan import Footprint, Plan, Ready, Row, groups, parts, ready
 from mosaic.engine.scene import Layer, Request, Scene

@@ -383,7 +383,7 @@ def test_what_is_no_source(scenes: Path, tmp_path: Path) -> None:
 
 _AGAIN = """
 import pickle, sys, mosaic
-from mosaic.engine.reading import read
+from mosaic import read
 from mosaic.storage import Gate
 *found, box = pickle.load(sys.stdin.buffer)
 values = [read(one, geobox=box, gate=Gate()).values for one in found]

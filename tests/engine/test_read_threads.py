@@ -17,7 +17,7 @@ import pytest
 
 import mosaic
 from mosaic import bridge
-from mosaic.engine.reading import Reading
+from mosaic.cube.scripts import Reading
 from mosaic.errors import UsageError
 from mosaic.storage import Gate
 from tests.support.range_server import RangeServer
