@@ -98,7 +98,7 @@ def plan(
     gate = gate or default_gate()
     mosaic, target = _window(source, gate, resampling, errors, raw, place)
     wanted = chosen(mosaic, place["bands"])
-    request, *_ = requested(mosaic, target, wanted, datetime, resampling, raw=False, mixed=True)
+    request, *_ = requested(mosaic, target, wanted, datetime, resampling, raw, mixed=True)
     found = bridge.run(survey(request, gate, ignore=errors == "ignore"))
     return replace(found, problems=(*mosaic.problems, *found.problems))
 
