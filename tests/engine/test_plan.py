@@ -324,9 +324,9 @@ def test_least_time(seam: Served) -> None:
     assert plan.rest_seconds == pytest.approx(-(-plan.least.rest // 2) * quickest)
     assert 0 < plan.rest_seconds < plan.seconds
     assert f"; {plan.rest_seconds:.1f} s for what remains" in str(plan)
+    assert own.stats().origins[0].quickest == quickest
     mosaic.read(seam.items, **told)
     assert mosaic.plan(seam.items, **told).rest_seconds == 0
-    assert own.stats().origins[0].quickest == quickest
 
 
 def test_least_time_under_a_rate(seam: Served) -> None:
