@@ -117,7 +117,7 @@ def _window(
     bands = band_names(place["bands"])
     mosaic = opened(source, gate=gate, raw=raw, errors=errors, **{**place, "bands": bands})
     grid = {name: place[name] for name in ("bbox", "geobox", "crs", "resolution")}
-    return mosaic, _checked(target_of(mosaic, **grid))
+    return mosaic, _checked(bridge.on_planner(lambda: target_of(mosaic, **grid)))
 
 
 def _checked(grid: GeoBox) -> GeoBox:
