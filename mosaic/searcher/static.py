@@ -14,7 +14,7 @@ from shapely.geometry.base import BaseGeometry
 from mosaic.catalog.when import Interval, interval
 from mosaic.errors import SearchError, UnknownCollectionError, UsageError, redact
 from mosaic.searcher.api import Api, nearest
-from mosaic.searcher.items import absolute
+from mosaic.searcher.items import Key, absolute, key
 from mosaic.searcher.kept import Kept
 from mosaic.searcher.request import Flags, Request
 
@@ -41,47 +41,57 @@ def walk(
     kept.restart()
     chosen = Chosen(flags)
     collections: dict[str, Json] = {}
-    waiting, seen, ids = deque([request.url]), {request.url}, set()
+    waiting, seen = deque([request.url]), {request.url}
+    known: set[Key] = set()
     lines: list[bytes] = []
-    while waiting and (flags.max_items is None or kept.count + len(lines) < flags.max_items):
+    while waiting and not _enough(flags, known):
         url = waiting.popleft()
         document = api.get(url)
-        if document.get("type") == "Feature" or "properties" in document:
-            key = (str(document.get("collection") or ""), str(document.get("id") or ""))
-            if key not in ids and chosen.takes(document):
-                ids.add(key)
-                lines.append(
-                    orjson.dumps(absolute(document, url), option=orjson.OPT_APPEND_NEWLINE)
-                )
-        elif isinstance(document.get("features"), list):
-            found = [one for one in document["features"] if chosen.takes(one)]
-            lines += [
-                orjson.dumps(absolute(one, url), option=orjson.OPT_APPEND_NEWLINE) for one in found
-            ]
-        elif isinstance(document.get("links"), list):
-            if document.get("type") == "Collection" or "extent" in document:
+        items = _items(document)
+        for item in items or ():
+            if not _enough(flags, known) and key(item) not in known and chosen.takes(item):
+                known.add(key(item))
+                lines.append(orjson.dumps(absolute(item, url), option=orjson.OPT_APPEND_NEWLINE))
+        if items is None:
+            if not isinstance(document.get("links"), list):
+                what = f"{redact(url)}: no STAC item, catalog or collection"
+                raise SearchError(what, "mend the catalog's links")
+            if _is_collection(document):
                 collections[str(document.get("id"))] = document
             following = [urljoin(url, href) for href in _links(document, flags)]
             fresh = [href for href in dict.fromkeys(following) if href not in seen]
             seen.update(fresh)
             waiting.extend(fresh)
-        else:
-            what = f"{redact(url)}: no STAC item, catalog or collection"
-            raise SearchError(what, "mend the catalog's links")
         if len(lines) >= _AT_ONCE:
             kept.add(lines, pages=kept.state.pages + 1)
             lines = []
-        progress(kept.count + len(lines), None)
+        progress(len(known), None)
     kept.add(lines, pages=kept.state.pages + 1, done=True)
     _all_known(flags, collections, request)
     return list(collections.values())
+
+
+def _enough(flags: Flags, known: set[Key]) -> bool:
+    return flags.max_items is not None and len(known) >= flags.max_items
+
+
+def _items(document: Json) -> list[Json] | None:
+    """The items that a document is or holds; None for a catalog."""
+    if document.get("type") == "Feature" or {"properties", "assets"} <= document.keys():
+        return [document]
+    features = document.get("features")
+    return features if isinstance(features, list) else None
+
+
+def _is_collection(document: Json) -> bool:
+    return document.get("type") == "Collection" or "extent" in document
 
 
 def _links(document: Json, flags: Flags) -> list[str]:
     """Where a catalog's children lie, and its items unless they are of a collection not asked."""
     is_other = (
         flags.collections
-        and (document.get("type") == "Collection" or "extent" in document)
+        and _is_collection(document)
         and document.get("id") not in flags.collections
     )
     wanted = ("child",) if is_other else ("item", "child", "items")

@@ -14,19 +14,6 @@ from tests.support.stac_api import Api, rustac
 
 Json = dict[str, Any]
 COUNT = 230
-COLLECTION: Json = {
-    "type": "Collection",
-    "stac_version": "1.0.0",
-    "id": "sentinel-2-l2a",
-    "title": "Sentinel-2 for tests",
-    "description": "Made up",
-    "license": "CC-BY-4.0",
-    "extent": {
-        "spatial": {"bbox": [[-180, -90, 180, 90]]},
-        "temporal": {"interval": [[None, None]]},
-    },
-    "links": [],
-}
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +26,7 @@ def given() -> list[Json]:
 
 @pytest.fixture(scope="session")
 def server(given: list[Json], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    with rustac(tmp_path_factory.mktemp("api"), [COLLECTION], given) as api:
+    with rustac(tmp_path_factory.mktemp("api"), [], given) as api:
         yield api
 
 
