@@ -194,7 +194,7 @@ def searching(
             yield _found(wanted, kept, progress)
         except BaseException:
             for one in kept:
-                if not one.state.pages:
+                if not one.count:  # nothing, or not yet: to be asked again
                     one.remove()
             raise
         for one in kept:

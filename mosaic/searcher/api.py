@@ -110,17 +110,24 @@ class Api(StacApiIO):
     ) -> str:
         is_query = method == "GET"
         try:
-            answer = self.session.request(
-                method,
-                href,
-                params=dict(parameters or {}) if is_query else None,
-                json=None if is_query else dict(parameters or {}),
-                headers=dict(headers or {}),
-                timeout=self.timeout,
-            )
-            content = answer.content
+            for _ in range(1 + self.retry.redirects):
+                answer = self.session.request(
+                    method,
+                    href,
+                    params=dict(parameters or {}) if is_query else None,
+                    json=None if is_query else dict(parameters or {}),
+                    headers=dict(headers or {}),
+                    timeout=self.timeout,
+                    allow_redirects=is_query,  # a redirected POST would lose what it asks for
+                )
+                content = answer.content
+                if is_query or not answer.is_redirect:
+                    break
+                href = urljoin(href, answer.headers["location"])
         except requests.Timeout as error:
             raise Failure(Kind.TIMEOUT, _brief(error)) from error
+        except requests.exceptions.SSLError as error:
+            raise Failure(Kind.FINAL, _brief(error)) from error
         except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
             raise Failure(Kind.RESET, _brief(error)) from error
         except requests.RequestException as error:

@@ -24,6 +24,8 @@ STATE = "state.json"
 _VERSION = 1
 KEEP = 24 * 3600.0
 """Seconds for which an interrupted search can go on: APIs forget where their pages were."""
+KEEP_DONE = 3600.0
+"""Seconds for which a build that failed finds what its search had found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ class State:
     """Digests of the pages of this part that were asked for."""
     done: bool = False
     """Whether everything is here."""
+    ended: float = 0.0
+    """Seconds since 1970 when it was."""
     started: float = field(default_factory=time.time)
     """Seconds since 1970 when it began."""
 
@@ -100,7 +104,8 @@ class Kept:
             return None
         if state is None or state.digest != self._digest or size < state.size:
             return None
-        return state if 0 <= time.time() - state.started < KEEP else None
+        age = time.time() - (state.ended if state.done else state.started)
+        return state if 0 <= age < (KEEP_DONE if state.done else KEEP) else None
 
     def restart(self) -> None:
         """Forget what was found."""
@@ -115,6 +120,7 @@ class Kept:
             self.state,
             size=self.state.size + sum(map(len, lines)),
             lines=self.state.lines + len(lines),
+            ended=time.time(),
             **changed,
         )
         self._save()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -74,7 +75,7 @@ class Flags:
             "bbox": self.bbox,
             "intersects": orjson.loads(self.intersects) if self.intersects else None,
             "datetime": self.datetime,
-            "query": list(self.query),
+            "query": _query(self.query),
             "filter": _filter(self.filter),
             "sortby": list(self.sortby),
             "limit": self.limit,
@@ -225,6 +226,47 @@ def _datetime(given: Any) -> str:
         ".." if end is None else end.isoformat() if hasattr(end, "isoformat") else str(end)
         for end in ends
     )
+
+
+_CONDITION = re.compile(r"\s*([^<>=\s]+)\s*(<=|>=|<>|<|>|=)\s*(.+?)\s*")
+_OPERATORS = {"<=": "lte", ">=": "gte", "<>": "neq", "<": "lt", ">": "gt", "=": "eq"}
+
+
+def _query(conditions: tuple[str, ...]) -> Json:
+    """Conditions as the query extension has them.
+
+    Numbers are numbers, where pystac-client sends texts, which some APIs compare as such; a value
+    in quotes, or one that no number is written like (``033``), stays a text.
+    """
+    found: Json = {}
+    for text in conditions:
+        match = _CONDITION.fullmatch(text)
+        if match:
+            told: Json = {match[1]: {_OPERATORS[match[2]]: _value(match[3])}}
+        else:
+            try:
+                told = orjson.loads(text)
+            except orjson.JSONDecodeError:
+                told = {}
+        if not told or not isinstance(told, dict):
+            raise UsageError(f"--query {text!r:.80}: such as 'eo:cloud_cover<10', or JSON")
+        for field, operators in told.items():
+            if not isinstance(operators, dict):
+                raise UsageError(f"--query {text!r:.80}: {field} has no operator such as lt")
+            found[field] = {**found.get(field, {}), **operators}
+    return found
+
+
+def _value(text: str) -> str | float:
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        return text[1:-1]
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    if text.lstrip("-").isdigit():
+        return int(text) if str(int(text)) == text else text
+    return number if math.isfinite(number) else text
 
 
 def _filter(text: str) -> Any:

@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 import mosaic
-from mosaic.errors import PagingError, SearchError
+from mosaic.errors import NoItemsError, PagingError, SearchError
 from mosaic.searcher.pages import BARREN
 from tests.support.stac_api import Answer, Api, Asked, answer, free_port, landing, proxy
 
@@ -160,6 +160,41 @@ def test_pages_by_post_merge_their_bodies(api: Api) -> None:
 
     serve(api, search)
     assert len(list(mosaic.search(api.url, collections="c"))) == 3
+
+
+def test_a_redirected_post_still_asks_what_was_asked(api: Api) -> None:
+    def search(asked: Asked, n: int) -> Answer:
+        if asked.path == "/search":
+            return Answer(301, b"", {"Location": "/search/"})
+        assert (asked.method, asked.body["collections"]) == ("POST", ["c"])
+        return page([item(0)])
+
+    serve(api, search)
+    assert len(list(mosaic.search(api.url, collections="c"))) == 1
+    serve(api, lambda asked, n: Answer(308, b"", {"Location": "/search"}))
+    with pytest.raises(SearchError, match="status 308"):
+        list(mosaic.search(api.url))
+
+
+def test_conditions_are_numbers_where_they_look_like_it(api: Api) -> None:
+    serve(api, lambda asked, n: page([item(0)]))
+    conditions = ["eo:cloud_cover<10", "eo:cloud_cover >= 1.5", "landsat:wrs_path=033", 'x="7"']
+    list(mosaic.search(api.url, query=[*conditions, '{"y": {"in": [1, 2]}}']))
+    assert api.searches[0].body["query"] == {
+        "eo:cloud_cover": {"lt": 10, "gte": 1.5},
+        "landsat:wrs_path": {"eq": "033"},
+        "x": {"eq": "7"},
+        "y": {"in": [1, 2]},
+    }
+
+
+def test_a_search_that_found_nothing_is_made_again(api: Api, tmp_path: Path) -> None:
+    serve(api, lambda asked, n: page([], matched=0))
+    for _ in range(2):
+        with pytest.raises(NoItemsError, match="no items"):
+            mosaic.build(f"stac+{api.url}", tmp_path / "m")
+    assert len(api.searches) == 2
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_api_that_only_knows_get(api: Api) -> None:

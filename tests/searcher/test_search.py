@@ -228,6 +228,7 @@ def test_what_an_api_does_not_know_is_an_error(api: Api, flag: str) -> None:
         ({"datetime": "yesterday"}, "yesterday"),
         ({"filter": "eo:cloud_cover <<< 10"}, "expected"),
         ({"filter": '{"op": '}, "no JSON"),
+        ({"query": "cloudy"}, "such as 'eo:cloud_cover<10'"),
         ({"bbox": (0, 0, 1, 1), "intersects": "x"}, "one of them"),
         ({"bbox": (0, 0, 1)}, "west,south,east,north"),
         ({"intersects": "nowhere.geojson"}, "no GeoJSON"),

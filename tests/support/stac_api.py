@@ -83,6 +83,7 @@ def rustac(folder: Path, collections: Iterable[Json], items: Iterable[Json]) -> 
         names.append(str(path))
     whole = {"type": "FeatureCollection", "features": features}
     (folder / "items.json").write_bytes(orjson.dumps(whole))
+    del features, whole  # they may be many
     back, front = free_port(), free_port()
     url = f"http://127.0.0.1:{front}"
     log = (folder / "log").open("wb")
