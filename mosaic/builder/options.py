@@ -10,7 +10,7 @@ from mosaic.catalog.gti import GDAL_RESAMPLING
 from mosaic.catalog.source import GDAL_TYPES
 from mosaic.errors import UsageError
 from mosaic.grid import Bounds, canonical
-from mosaic.recipes.schema import Recipe
+from mosaic.recipes.recipe import Recipe
 from mosaic.searcher.request import Flags
 
 NOTHING = Flags()

@@ -19,7 +19,7 @@ from mosaic.builder.inputs import Found, Given, Noted, Parent, Source
 from mosaic.builder.options import Options
 from mosaic.errors import CatalogError, PagingError, UsageError
 from mosaic.recipes.load import is_recipe, load
-from mosaic.recipes.schema import Recipe
+from mosaic.recipes.recipe import Recipe
 from mosaic.searcher.kept import KEEP, Kept, keeping
 from mosaic.searcher.request import PREFIX, Flags, Request
 from mosaic.searcher.run import Outcome, Progress, run

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mosaic.catalog.stac import extensions
-from mosaic.recipes.schema import BandRule, Recipe
+from mosaic.recipes.recipe import BandRule, Recipe
 
 Json = dict[str, Any]
 

@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 
 from mosaic.errors import RecipeError, UsageError
-from mosaic.recipes.schema import Recipe, parse
+from mosaic.recipes.recipe import Recipe
+from mosaic.recipes.schema import parse
 
 _INSTALLED = Path(__file__).parent
 _CLONE = Path(__file__).parents[2] / "catalogs"

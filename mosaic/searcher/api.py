@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import random
-import re
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 
 from mosaic.errors import SearchError, UnknownCollectionError, redact
+from mosaic.searcher.refusal import brief, ended, message, title
 from mosaic.searcher.request import Flags, Request
 from mosaic.settings import Retry, limits_of
 from mosaic.storage.answer import retry_after
@@ -92,7 +92,7 @@ class Api(StacApiIO):
                 if failure.status == 500 and attempts >= _REFUSED_BY_FAULT:
                     decision = GiveUp("the API fails at this request")
                 if isinstance(decision, GiveUp):
-                    raise _ended(href, failure, attempts, decision) from failure
+                    raise ended(href, failure, attempts, decision) from failure
                 self._next = max(self._next, time.monotonic() + decision)
             else:
                 self._budget.earn()
@@ -125,29 +125,29 @@ class Api(StacApiIO):
                     break
                 href = urljoin(href, answer.headers["location"])
         except requests.Timeout as error:
-            raise Failure(Kind.TIMEOUT, _brief(error)) from error
+            raise Failure(Kind.TIMEOUT, brief(error)) from error
         except requests.exceptions.SSLError as error:
-            raise Failure(Kind.FINAL, _brief(error)) from error
+            raise Failure(Kind.FINAL, brief(error)) from error
         except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-            raise Failure(Kind.RESET, _brief(error)) from error
+            raise Failure(Kind.RESET, brief(error)) from error
         except requests.RequestException as error:
-            raise Failure(Kind.FINAL, _brief(error)) from error
+            raise Failure(Kind.FINAL, brief(error)) from error
         status = answer.status_code
         if status in (408, 429) or status >= 500:
             wait = retry_after(answer.headers.get("retry-after"), time.time())
             kind = Kind.REFUSED if status in (429, 503) else Kind.SERVER
             raise Failure(
-                kind, _message(content) or f"status {status}", status=status, retry_after=wait
+                kind, message(content) or f"status {status}", status=status, retry_after=wait
             )
         if status == 404:
             raise APIError.from_response(answer)
         if not 200 <= status < 300:
-            raise Failure(Kind.FINAL, _message(content) or f"status {status}", status=status)
+            raise Failure(Kind.FINAL, message(content) or f"status {status}", status=status)
         text: str = content.decode("utf-8", "replace")
         start = text.lstrip()[:1]
         if start not in ("{", "["):
             what = "HTML" if start == "<" else "no JSON" if start else "nothing"
-            raise Failure(Kind.FINAL, f"it answers {what}{_title(text)}", status=status)
+            raise Failure(Kind.FINAL, f"it answers {what}{title(text)}", status=status)
         return text
 
     def get(
@@ -161,7 +161,7 @@ class Api(StacApiIO):
         try:
             document = orjson.loads(self.request(href, method, headers, parameters))
         except APIError as error:
-            told = _message(str(error).encode()) or "status 404"
+            told = message(str(error).encode()) or "status 404"
             raise SearchError(
                 f"{redact(href)}: not found ({told})", "check the URL", status=404
             ) from error
@@ -188,7 +188,7 @@ def opened(request: Request, api: Api) -> Client | None:
     except SearchError:
         raise
     except Exception as error:  # pystac raises whatever a document that is no STAC provokes
-        what = f"{request.shown}: no STAC API ({_brief(error)})"
+        what = f"{request.shown}: no STAC API ({brief(error)})"
         raise SearchError(what, "give the API's root, such as https://…/v1") from error
     return client if client.conforms_to(ConformanceClasses.ITEM_SEARCH) else None
 
@@ -274,64 +274,3 @@ def _collections(client: Client, api: Api, request: Request) -> Iterator[str]:
 def _below(client: Client, request: Request, path: str) -> str:
     base, mark, query = request.url.partition("?")
     return f"{base.rstrip('/')}/{path}{mark}{query}"
-
-
-def _ended(href: str, failure: Failure, attempts: int, decision: GiveUp) -> SearchError:
-    where = redact(href)
-    counted = f"{attempts} attempt{'s'[: attempts > 1]}"
-    why = f", {decision.why}" if decision.why else ""
-    told = failure.cause
-    if failure.kind is Kind.FINAL and failure.status == 200:
-        return SearchError(f"{where}: {told}", "check the URL", status=200)
-    if failure.status in (401, 403):
-        advice = "the API wants credentials: put them into a netrc file"
-        return SearchError(f"{where} refuses access: {told}", advice, status=failure.status)
-    if failure.kind is Kind.FINAL and failure.status is not None:
-        what = f"{where} refuses the search (status {failure.status}): {told}"
-        return SearchError(what, "mend what is asked", status=failure.status)
-    if failure.kind is Kind.FINAL:
-        return SearchError(f"{where}: {told}", "check the URL")
-    status = f"status {failure.status}: " if failure.status else ""
-    what = f"{where} doesn't answer ({counted}{why}; {status}{told})"
-    return SearchError(
-        what, "search again later: it goes on where it stopped", status=failure.status
-    )
-
-
-def _message(content: bytes) -> str:
-    """What an API says of its refusal, in one line."""
-    try:
-        told = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        text = content[:4000].decode("utf-8", "replace")
-        return "HTML" + _title(text) if text.lstrip()[:1] == "<" else _line(text)
-    while isinstance(told, dict):
-        told = next(
-            (
-                told[k]
-                for k in ("description", "detail", "message", "error", "title")
-                if told.get(k)
-            ),
-            "",
-        )
-    return _line(told if isinstance(told, str) else orjson.dumps(told).decode())
-
-
-def _title(text: str) -> str:
-    found = re.search(r"<title[^>]*>([^<]{1,120})", text, re.IGNORECASE)
-    return f" ({' '.join(found[1].split())})" if found else ""
-
-
-def _line(text: str) -> str:
-    return " ".join(text.split())[:300]
-
-
-def _brief(error: Exception) -> str:
-    text = _line(re.sub(r"https?://\S+", lambda found: redact(found[0]), str(error)))
-    reason = re.search(
-        r"(Connection refused|Name or service not known|reset by peer|"
-        r"IncompleteRead\([^)]*\)|timed out|closed connection without response|"
-        r"Failed to resolve [^(]*|certificate verify failed)",
-        text,
-    )
-    return reason[1] if reason else text[:200] or type(error).__name__

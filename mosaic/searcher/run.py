@@ -126,7 +126,7 @@ def _keep(request: Request, kept: Kept, known: _Known, found: Page, asked: tuple
         before = known.add(item, line, state.part)
         fresh += before.is_new
         here += before.is_new_in_part
-        doubles += not before.is_kept
+        doubles += not (before.is_kept or before.is_new_in_part)
         if before.is_kept:
             lines.append(line)
         if before.older is not None:
@@ -210,6 +210,9 @@ class _Known:
     def add(self, item: Json, line: bytes, part: int) -> _Before:
         """Note an item; an older or equal version is not to be kept."""
         name = key(item)
+        if not name[1]:  # whoever reads it says that it has no id
+            self.lines += 1
+            return _Before(True, True, True)
         entry = (self.lines, hash(line), updated(item), part)
         before = self._seen.get(name)
         if before is None:

@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 import mosaic
-from mosaic.errors import NoItemsError, PagingError, SearchError
+from mosaic.errors import InputError, NoItemsError, PagingError, SearchError
 from mosaic.searcher.pages import BARREN
 from tests.support.stac_api import Answer, Api, Asked, answer, free_port, landing, proxy
 
@@ -197,6 +197,14 @@ def test_a_search_that_found_nothing_is_made_again(api: Api, tmp_path: Path) -> 
     assert not list(tmp_path.iterdir())
 
 
+def test_items_without_an_id_are_not_taken_for_one(api: Api, tmp_path: Path) -> None:
+    nameless = [{k: v for k, v in item(n).items() if k != "id"} for n in range(2)]
+    serve(api, lambda asked, n: page([item(0), *nameless], matched=3))
+    assert len(list(mosaic.search(api.url))) == 3
+    with pytest.raises(InputError, match="item number 3: has no id"):
+        mosaic.build(f"stac+{api.url}", tmp_path / "m")
+
+
 def test_an_api_that_only_knows_get(api: Api) -> None:
     def search(asked: Asked, n: int) -> Answer:
         query = parse_qs(urlsplit(asked.path).query)
@@ -274,9 +282,14 @@ def test_a_token_that_the_api_forgot_begins_anew(api: Api, tmp_path: Path) -> No
     assert outcome.notes == ("the API has forgotten where the search had stopped: it began anew",)
 
 
-def test_no_secret_of_a_url_is_shown(api: Api, tmp_path: Path) -> None:
-    serve(api, lambda asked, n: answer({"description": "no"}, 400))
+def test_no_secret_of_a_url_is_shown(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    echo = "no: https://a.example/search?api_key=hush and /search?api_key=hush"
+    serve(api, lambda asked, n: answer({"description": echo}, 400))
     with pytest.raises(SearchError) as caught:
         list(mosaic.search(f"{api.url}/?api_key=hush"))
     assert "hush" not in str(caught.value)
     assert "hush" not in str(mosaic.search(f"{api.url}?api_key=hush").request.as_dict())
+    monkeypatch.setenv("MOSAIC_ATTEMPTS", "1")
+    with pytest.raises(SearchError) as caught:
+        list(mosaic.search(f"http://127.0.0.1:{free_port()}/?api_key=hush"))
+    assert "hush" not in str(caught.value)

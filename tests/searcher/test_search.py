@@ -67,6 +67,7 @@ def test_bbox_means_what_geometries_say(
     if west > east:
         crossing = [one for one in wanted if one["geometry"]["type"] == "MultiPolygon"]
         assert crossing, "no item lies on both sides: the test shows nothing"
+        assert api.searches[0].body["bbox"][2] == -api.searches[-1].body["bbox"][0] == 180
 
 
 def test_datetime_ids_and_max_items(api: Api, given: list[Json]) -> None:
