@@ -30,7 +30,7 @@ from mosaic.catalog.stac import TIMES, crs_fields, upgrade
 from mosaic.catalog.table import Builder, utc
 from mosaic.errors import HeaderError, Problem, UsageError
 from mosaic.grid import Grids
-from mosaic.recipes.fill import filled
+from mosaic.recipes.fill import filled, key_of
 
 Json = dict[str, Any]
 
@@ -269,8 +269,7 @@ def _chosen(item: Json, base: str, options: Options, result: Gathered) -> _Pendi
 def _key(item: Json, band: str, options: Options) -> str | None:
     """Key of the asset that a band's name means: as the recipe says, else as the item says."""
     rule = options.recipe.band(band) if options.recipe else None
-    key = rule.key(str(item.get("collection") or "")) if rule else band
-    return key if key in item["assets"] else asset_for(item, band)
+    return key_of(item, rule) if rule else asset_for(item, band)
 
 
 def _headers(

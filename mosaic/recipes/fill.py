@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mosaic.catalog.facts import asset_for
 from mosaic.catalog.stac import extensions
 from mosaic.recipes.recipe import BandRule, Recipe
 
@@ -15,21 +16,29 @@ def filled(item: Json, recipe: Recipe) -> Json:
 
     The input is left alone. Assets with another number of bands than the recipe knows keep theirs.
     """
-    collection = str(item.get("collection") or "")
     assets: dict[str, Json] = item["assets"]
     changed = {}
     for rule in recipe.bands:
-        key = rule.key(collection)
-        asset = assets.get(key)
-        if asset is not None:
-            bands = _bands(asset, rule)
+        key = key_of(item, rule)
+        if key is not None:
+            bands = _bands(assets[key], rule)
             if bands is not None:
-                changed[key] = {**asset, "bands": bands}
+                changed[key] = {**assets[key], "bands": bands}
     if not changed:
         return item
     assets = {**assets, **changed}
     used = extensions(item["stac_extensions"], item["properties"], list(assets.values()))
     return {**item, "assets": assets, "stac_extensions": used}
+
+
+def key_of(item: Json, rule: BandRule) -> str | None:
+    """Key of a band's asset: the recipe's, else that of the asset with its name or common name."""
+    key = rule.key(str(item.get("collection") or ""))
+    if key in item["assets"]:
+        return key
+    return asset_for(item, rule.name) or (
+        asset_for(item, rule.common_name) if rule.common_name else None
+    )
 
 
 def _bands(asset: Json, rule: BandRule) -> list[Json] | None:

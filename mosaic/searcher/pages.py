@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urljoin
 
@@ -78,10 +78,12 @@ def pages(api: Api, first: Step, seen: set[str]) -> Iterator[Page]:
         seen.add(asked.digest())
         found = page(api, asked)
         if found.following and found.following.digest() in seen:
-            what = (
-                f"{asked.href.partition('?')[0]}: the next link of a page leads back to one before"
-            )
-            raise PagingError(what, "tell the API's keepers; --max-items ends a search early")
+            if found.features:
+                what = (
+                    f"{asked.href.partition('?')[0]}: a page's next link leads back to one before"
+                )
+                raise PagingError(what, "tell the API's keepers; --max-items ends a search early")
+            found = replace(found, following=None)  # some APIs link on behind their last page
         yield found
         asked = found.following
 

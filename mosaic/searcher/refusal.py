@@ -73,4 +73,4 @@ def brief(error: Exception) -> str:
         r"Failed to resolve [^(]*|certificate verify failed)",
         text,
     )
-    return reason[1] if reason else text[:200] or type(error).__name__
+    return reason[1].strip() if reason else text[:200] or type(error).__name__

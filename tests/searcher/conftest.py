@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+import requests
 
 from tests.benchmarks.corpus import items
 from tests.support.stac_api import Api, rustac
@@ -40,9 +41,16 @@ def api(server: Api) -> Iterator[Api]:
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proxies of this machine have no part in loopback."""
+def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No proxy, and nobody beyond this machine is asked."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    real = requests.Session.send
+
+    def send(self: requests.Session, prepared: requests.PreparedRequest, **more: Any) -> Any:
+        assert str(prepared.url).startswith("http://127.0.0.1:"), prepared.url
+        return real(self, prepared, **more)
+
+    monkeypatch.setattr(requests.Session, "send", send)
 
 
 def ids(path: Path) -> list[str]:

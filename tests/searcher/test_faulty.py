@@ -141,6 +141,13 @@ def test_pages_that_never_bring_anything_new(api: Api) -> None:
     assert len(list(mosaic.search(api.url, max_items=2))) == 2
 
 
+def test_an_empty_last_page_that_links_back_is_the_end(api: Api) -> None:
+    link = {"href": f"{api.url}/search?token=last"}
+    serve(api, lambda asked, n: page([item(0)] if n == 0 else [], link))
+    assert len(list(mosaic.search(api.url))) == 1
+    assert len(api.searches) == 2
+
+
 def test_empty_pages_on_the_way_are_passed_over(api: Api) -> None:
     def search(asked: Asked, n: int) -> Answer:
         following = {"href": f"/search?token={n + 1}"} if n < 4 else None
@@ -258,6 +265,9 @@ def test_items_that_got_lost_are_missed(api: Api, tmp_path: Path) -> None:
     with pytest.raises(PagingError, match="counts 4 items, its pages held 3; search again"):
         mosaic.search(api.url).save(tmp_path / "out.ndjson")
     assert not (tmp_path / "out.ndjson").exists()
+    with pytest.raises(InputError, match="its pages held 3"):
+        mosaic.build(f"stac+{api.url}", tmp_path / "m", dtype="uint8")
+    assert not (tmp_path / "m").exists()
 
 
 def test_a_token_that_the_api_forgot_begins_anew(api: Api, tmp_path: Path) -> None:
