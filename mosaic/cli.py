@@ -303,7 +303,7 @@ def recipes(as_json: bool) -> None:
         if as_json:
             _print_json([recipe.as_dict() for recipe in found])
             return
-        width = max(len(recipe.name) for recipe in found)
+        width = max((len(recipe.name) for recipe in found), default=0)
         for recipe in found:
             click.echo(f"{recipe.name:{width}}  {recipe.title}")
 
