@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from glob import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -147,7 +148,7 @@ def requests(
             "--collections, --datetime, --query and the like are for a STAC API: "
             "give stac+https://… or a recipe"
         )
-    return wanted, read
+    return list(dict.fromkeys(wanted)), read
 
 
 def _is_searched(source: str) -> bool:
@@ -215,7 +216,7 @@ def _found(
 
 def _sweep(target: Path) -> None:
     """Removes what searches left so long ago that they can't go on."""
-    for folder in target.parent.glob(f".{target.name}.search-*"):
+    for folder in target.parent.glob(f".{escape(target.name)}.search-*"):
         with suppress(OSError):
             newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
             if time.time() - newest > KEEP:

@@ -83,7 +83,10 @@ def parsed(text: bytes) -> State | None:
 
 
 class Kept:
-    """The folder of one search, held by one process."""
+    """The folder of one search, held by one process.
+
+    What can't be written is a :class:`~mosaic.errors.CatalogError`.
+    """
 
     def __init__(self, folder: Path, digest: str) -> None:
         self.folder = folder
@@ -91,9 +94,10 @@ class Kept:
         self._digest = digest
         self.state = self._found() or State(digest)
         self.resumed = self.state.pages
-        with self.path.open("ab") as stream:
-            stream.truncate(self.state.size)
-        self._stream = self.path.open("ab")
+        with _writing(folder):
+            with self.path.open("ab") as stream:
+                stream.truncate(self.state.size)
+            self._stream = self.path.open("ab")
 
     def _found(self) -> State | None:
         """What an earlier attempt left, if it is of this search, young and whole."""
@@ -114,8 +118,9 @@ class Kept:
 
     def add(self, lines: list[bytes], **changed: Any) -> None:
         """A page: its lines, then the state that counts them."""
-        self._stream.write(b"".join(lines))
-        self._stream.flush()
+        with _writing(self.folder):
+            self._stream.write(b"".join(lines))
+            self._stream.flush()
         self.state = replace(
             self.state,
             size=self.state.size + sum(map(len, lines)),
@@ -127,9 +132,10 @@ class Kept:
 
     def _save(self) -> None:
         path = self.folder / f".{STATE}"
-        path.write_bytes(self.state.as_json())
-        path.chmod(0o600)  # a page's token is nobody else's
-        path.replace(self.folder / STATE)
+        with _writing(self.folder):
+            path.write_bytes(self.state.as_json())
+            path.chmod(0o600)  # a page's token is nobody else's
+            path.replace(self.folder / STATE)
 
     def lines(self) -> Iterator[bytes]:
         """The items, one a line, the newest version of each."""
@@ -162,24 +168,27 @@ def keeping(folder: Path, digest: str) -> Iterator[Kept]:
     Raises :class:`~mosaic.errors.SearchError` when another process is at it,
     :class:`~mosaic.errors.CatalogError` when it can't be written.
     """
-    try:
+    with _writing(folder):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise CatalogError(f"{folder} can't be written: {error.strerror or error}") from error
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise SearchError(
-                f"{folder}: another process is at this search", "wait for it"
-            ) from None
+            what = f"{folder}: another process is at this search"
+            raise SearchError(what, "wait for it") from None
         kept = Kept(folder, digest)
         try:
             yield kept
         finally:
             kept.close()
-    except OSError as error:
-        raise CatalogError(f"{folder} can't be written: {error.strerror or error}") from error
     finally:
         os.close(handle)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CatalogError(f"{folder} can't be written: {error.strerror or error}") from error

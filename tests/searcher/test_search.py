@@ -19,8 +19,10 @@ import shapely.geometry
 from click.testing import CliRunner, Result
 
 import mosaic
+from mosaic.builder.search import waiting
 from mosaic.cli import main
-from mosaic.errors import SearchError, UnknownCollectionError, UsageError
+from mosaic.errors import CatalogError, SearchError, UnknownCollectionError, UsageError
+from mosaic.searcher.kept import keeping
 from tests.searcher.conftest import COUNT, ids
 from tests.support.stac_api import Answer, Api, Asked
 
@@ -210,6 +212,21 @@ def test_a_build_goes_on_from_an_interrupted_search(api: Api, tmp_path: Path) ->
     assert "note     the search went on after 200 items" in done.output
     assert [one.body.get("skip") for one in api.searches] == [200]
     assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_one_process_at_a_search(api: Api, tmp_path: Path) -> None:
+    search = mosaic.search(api.url, collections=S2)
+    with (
+        keeping(waiting(tmp_path / "out.ndjson", search.request), search.request.digest()),
+        pytest.raises(SearchError, match="another process is at this search"),
+    ):
+        search.save(tmp_path / "out.ndjson")
+    # the same search twice among the sources is one
+    report = mosaic.build([search, search], tmp_path / "[m]", bands=["red"], item_files=0)
+    assert report.items == COUNT
+    assert len(api.searches) == 3
+    with pytest.raises(CatalogError, match="can't be written: Not a directory"):
+        search.save("/dev/null/out.ndjson")
 
 
 def test_flags_without_an_api_are_an_error(tmp_path: Path, seam: Path) -> None:
