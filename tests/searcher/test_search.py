@@ -117,6 +117,22 @@ def test_search_straight_into_a_build(api: Api, given: list[Json], tmp_path: Pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cli", "py"]
 
 
+def test_a_build_across_180_degrees(api: Api, given: list[Json], tmp_path: Path) -> None:
+    """Half the box is east of 180, half west: one mosaic, each item once."""
+    report = mosaic.build(
+        f"stac+{api.url}", tmp_path / "m", bbox=(170, -60, -170, 60), bands=["red"],
+        dst_crs="EPSG:3832", res=5000.0,
+    )  # fmt: skip
+    west, east = (one.body["bbox"] for one in api.searches)
+    assert (west, east) == ([170, -60, 180, 60], [-180, -60, -170, 60])
+    found = pq.read_table(tmp_path / "m/items.parquet")["id"].to_pylist()
+    area = shapely.union_all([shapely.box(170, -60, 180, 60), shapely.box(-180, -60, -170, 60)])
+    wanted = [one for one in given if shapely.geometry.shape(one["geometry"]).intersects(area)]
+    assert report.items == len(found) == len(set(found))
+    assert set(found) == {one["id"] for one in wanted}
+    assert any(one["geometry"]["type"] == "MultiPolygon" for one in wanted)
+
+
 def flaky(seed: int) -> Callable[[int, Asked, Callable[[], Answer]], Answer | None]:
     """Every fifth answer a 503 that asks for 0.2 s, every seventh cut in the middle."""
 
