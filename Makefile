@@ -31,6 +31,14 @@ demo: $(VENV)/.core  ## scenes in two UTM zones, their mosaic, and demo/seam.png
 test: $(VENV)/.dev  ## the tests (ARGS= for pytest's own arguments)
 	$(PY) -m pytest -m "not interop and not bench" $(ARGS)
 
+.PHONY: bench
+bench: $(VENV)/.dev  ## reads beside odc-stac, stackstac, rio-tiler, GDAL and lazycogs, at 30 ms
+	$(PY) -m tests.benchmarks.bench_read $(ARGS)
+
+.PHONY: bench-open
+bench-open: $(VENV)/.dev  ## opening a mosaic of 100,000 items, or MOSAIC_BENCH_ITEMS
+	$(PY) -m pytest -q -s -m bench tests/benchmarks/bench_open.py $(ARGS)
+
 .PHONY: bench-storage
 bench-storage: $(VENV)/.dev  ## the gate beside bare clients, at 30 ms
 	$(PY) -m pip install -q --disable-pip-version-check -e '.[bench]'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mosaic.version import __version__
@@ -14,6 +14,8 @@ __all__ = [
     "build",
     "check",
     "info",
+    "open",
+    "plan",
     "read",
     "relocate",
     "search",
@@ -21,12 +23,14 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    import xarray as xr
     from odc.geo.geobox import GeoBox
 
     from mosaic.builder.report import Report
     from mosaic.builder.search import Search
     from mosaic.checker.findings import CheckReport
-    from mosaic.engine.reading import Reading
+    from mosaic.cube.scripts import Reading
+    from mosaic.engine.plan import Plan
     from mosaic.storage import Gate as Gate
     from mosaic.storage import Stats
 
@@ -159,8 +163,110 @@ def info(folder: str | os.PathLike[str]) -> dict[str, Any]:
     return describe(folder)
 
 
+def open(  # noqa: A001 - the verb
+    source: Any,
+    *,
+    bbox: Sequence[float] | None = None,
+    crs: Any = None,
+    resolution: float | Sequence[float] | None = None,
+    geobox: GeoBox | None = None,
+    like: Any = None,
+    bands: Sequence[str] | str | None = None,
+    datetime: Any = None,
+    groupby: str | Callable[[dict[str, Any]], Any] | None = "time",
+    resampling: str | Mapping[str, str] | None = None,
+    dtype: Any = None,
+    method: str = "first",
+    errors: str = "raise",
+    chunks: Any = None,
+    raw: bool = False,
+    gate: Gate | None = None,
+) -> xr.Dataset:
+    """A mosaic as a lazy dataset, one variable a band, each (time, y, x), as odc.stac.load's.
+
+    In EPSG:4326 too the axes are called y and x; y falls, coordinates are middles of pixels.
+
+    ``source``, ``bbox``, ``crs``, ``resolution``, ``geobox``, ``bands``, ``datetime``, ``raw`` and
+    ``gate`` are those of :func:`read`; ``like``: a GeoBox, or
+    a dataset whose grid is taken. ``groupby``: which items share a layer of time: ``time`` (those
+    of one instant), ``solar_day``, ``id`` (each its own; also None), ``all`` (one layer of
+    everything, as the tile indexes show it), a property's name, or a function of an item's id and
+    properties; layers without an item near the grid don't appear. ``resampling``, ``dtype``: a
+    name, or a mapping from band to name with ``*`` for the others; numbers are rounded, and kept
+    within the type's ends. ``method``: ``first``, the topmost scene by the mosaic's order, or
+    ``last``. ``chunks``: as xarray has them, for dask arrays; {} is 1 x 2048 x 2048.
+
+    Nothing is read until numbers are asked for, and then what they need. A step reads a coarser
+    grid whose pixels have their middles where the stepped ones have theirs, so that overviews
+    serve. ``ds.load()`` and ``ds.compute()`` read all bands together, ``ds.mosaic.plan()`` tells
+    what that will take. Pixels without data have the number of the attribute ``nodata``.
+
+    Raises what :func:`read` raises, reading errors when numbers are asked for. With
+    ``errors="ignore"`` there is a variable more for each band: ``B04_covered`` tells where all
+    that could show was read, and ``ds.mosaic.report()`` what wasn't.
+    """
+    from mosaic.cube.opening import open_cube
+
+    return open_cube(
+        source,
+        bbox=bbox,
+        crs=crs,
+        resolution=resolution,
+        geobox=geobox,
+        like=like,
+        bands=bands,
+        datetime=datetime,
+        groupby=groupby,
+        resampling=resampling,
+        dtype=dtype,
+        method=method,
+        errors=errors,
+        chunks=chunks,
+        raw=raw,
+        gate=gate,
+    )
+
+
+def plan(
+    source: Any,
+    *,
+    bbox: Sequence[float] | None = None,
+    geobox: GeoBox | None = None,
+    crs: Any = None,
+    resolution: float | Sequence[float] | None = None,
+    bands: Sequence[str] | str | None = None,
+    datetime: Any = None,
+    resampling: str | None = None,
+    errors: str = "raise",
+    raw: bool = False,
+    gate: Gate | None = None,
+) -> Plan:
+    """What :func:`read` will ask of storage, given the same: items, requests, bytes, least time.
+
+    The headers of the files are read for that, nothing is decoded. Exact where nothing depends on
+    pixels, else from least to most: holes in one scene show what lies below. ``print`` it; it has
+    ``to_dataframe()``, a row for each scene, and ``plot()``. What can't be read raises as in
+    :func:`read`; with ``errors="ignore"`` it is in ``problems``, and isn't counted.
+    """
+    from mosaic.cube.scripts import plan as planned
+
+    return planned(
+        source,
+        bbox=bbox,
+        geobox=geobox,
+        crs=crs,
+        resolution=resolution,
+        bands=bands,
+        datetime=datetime,
+        resampling=resampling,
+        errors=errors,
+        raw=raw,
+        gate=gate,
+    )
+
+
 def read(
-    source: str | os.PathLike[str],
+    source: Any,
     *,
     bbox: Sequence[float] | None = None,
     geobox: GeoBox | None = None,
@@ -173,24 +279,27 @@ def read(
     raw: bool = False,
     gate: Gate | None = None,
 ) -> Reading:
-    """A window of a built mosaic: ``values, valid = mosaic.read(...)``, each (bands, y, x).
+    """A window of a mosaic: ``values, valid = mosaic.read(...)``, each (bands, y, x).
 
-    ``source``: a mosaic's folder or URL. ``bbox``: west, south, east, north in degrees (east <
-    west crosses 180); ``crs`` and ``resolution`` (pixel size, or width and height, in its units)
-    default to the mosaic's, whose own pixels are then kept; or all of this as a ``geobox``.
-    ``bands``: assets or bands, by name; all by default. ``datetime``: an instant, ``2025-06``, or
-    an interval ``a/b``. ``resampling``: rasterio's name; the mosaic's by default. ``raw``: the
-    files' own numbers; else those that the mosaic's indexes declare. ``gate``: through which
-    files are read.
+    ``source``: a built mosaic's folder or URL; or STAC items, which needn't be built first:
+    pystac's Item, ItemCollection or Catalog, a search of pystac_client, dicts, lists of these, a
+    path or URL of JSON, NDJSON or stac-geoparquet. ``bbox``: west, south, east, north in degrees
+    (east < west crosses 180); ``crs`` and ``resolution`` (pixel size, or width and height, in its
+    units) default to the mosaic's, whose own pixels are then kept, for items to those that a build
+    would choose; or all of this as a ``geobox``. ``bands``: assets or bands, by name; all by
+    default. ``datetime``: an instant, ``2025-06``, or an interval ``a/b``. ``resampling``:
+    rasterio's name; the mosaic's by default. ``raw``: the files' own numbers; else those that the
+    mosaic's indexes declare. ``gate``: through which files are read.
 
     The newest scene (by the mosaic's order) lies on top, lower ones show through its gaps. Raises
     :class:`~mosaic.errors.ReadError` naming item, asset and file for what can't be read; with
     ``errors="ignore"`` it is listed in the result's ``problems``, and ``covered`` tells where
-    nothing is missing. Raises :class:`~mosaic.errors.SourceMismatchError` for a file that lies
+    nothing is missing. Raises :class:`~mosaic.errors.InputError` for items that can't be indexed,
+    :class:`~mosaic.errors.SourceMismatchError` for a file that lies
     elsewhere than its item says, :class:`~mosaic.errors.CatalogError` for a mosaic that can't be
     read, :class:`~mosaic.errors.UsageError` for an argument that can't be meant.
     """
-    from mosaic.engine.reading import read as reading
+    from mosaic.cube.scripts import read as reading
 
     return reading(
         source,

@@ -1,4 +1,4 @@
-"""The one background loop and the one CPU pool, rebuilt after a fork.
+"""The one background loop, the one CPU pool and the one planner, rebuilt after a fork.
 
 Everything asynchronous runs on one loop in one thread, so that one limiter sees every request of
 the process, whichever thread, notebook or dask worker asks.
@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeVar
 from mosaic.errors import UsageError
 
 T = TypeVar("T")
+_POOL, _PLANNER = "mosaic-cpu", "mosaic-plan"
 
 
 class Resident(Protocol):
@@ -62,13 +63,31 @@ class _Engine:
         self.mail = _Mailbox(self.loop)
         self.callers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Mailbox]
         self.callers = weakref.WeakKeyDictionary()
-        self.pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="mosaic-cpu")
+        self.pool = _threads(os.cpu_count() or 1, _POOL)
+        # pyproj makes its transformers anew in every thread, at 30 ms each; and what plans is
+        # Python, of which no second thread would do more at the same time
+        self.planner = _threads(1, _PLANNER)
         self.thread = threading.Thread(target=self._run, name="mosaic-loop", daemon=True)
         self.thread.start()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
+
+
+class _Here(threading.local):
+    crew = ""
+    """Which of the executors the thread belongs to, or none."""
+
+
+_here = _Here()
+
+
+def _threads(count: int, crew: str) -> ThreadPoolExecutor:
+    def join() -> None:
+        _here.crew = crew
+
+    return ThreadPoolExecutor(count, thread_name_prefix=crew, initializer=join)
 
 
 _lock = threading.Lock()
@@ -97,22 +116,48 @@ def pool() -> ThreadPoolExecutor:
     return (engine or _get()).pool
 
 
+def planner() -> ThreadPoolExecutor:
+    """The one thread for what plans, and so projects."""
+    engine = _engine
+    return (engine or _get()).planner
+
+
+def on_planner(work: Callable[[], T]) -> T:
+    """Do what projects on the planner's thread, and wait for it, from any thread but the loop's."""
+    if _here.crew == _PLANNER:
+        return work()
+    return planner().submit(work).result()
+
+
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on the background loop and wait for it, from any other thread.
 
-    Raises UsageError on the background loop itself, which would wait for itself. An interrupt
-    (Ctrl-C) cancels the work.
+    Raises UsageError on the background loop itself and on threads of the pool, which would wait for
+    themselves. An interrupt (Ctrl-C) cancels the work.
     """
     target = loop()
     if _is_running(target):
         work.close()
         raise UsageError("a blocking read on mosaic's own loop: await the *_async verb instead")
+    if _here.crew == _POOL:
+        work.close()
+        raise UsageError("a blocking read in mosaic's own pool: take another thread")
     future = asyncio.run_coroutine_threadsafe(work, target)
     try:
         return future.result()
     except BaseException:
         future.cancel()
         raise
+
+
+async def planned(work: Callable[[], T]) -> T:
+    """What a function returns that runs on the planner's thread; for the background loop."""
+    return await asyncio.get_running_loop().run_in_executor(planner(), work)
+
+
+async def pooled(work: Callable[[], T]) -> T:
+    """What a function returns that runs in the pool; for the background loop."""
+    return await asyncio.get_running_loop().run_in_executor(pool(), work)
 
 
 async def hop(work: Coroutine[Any, Any, T]) -> T:
@@ -165,6 +210,7 @@ def settle(resident: Resident) -> None:
 def _rebuild() -> None:
     global _engine, _lock
     _lock = threading.Lock()
+    _here.crew = ""  # a thread that forks is the child's main thread
     if _engine is not None:
         _orphans.append(_engine)
     _engine = None

@@ -20,6 +20,7 @@
     ├── TiffError             a TIFF breaks its format, or its own word; carries href, what, advice
     │   ├── TiffUnsupportedError  a sound TIFF of a kind that must be read through GDAL
     │   └── TiffBlockError    a block that can't be decoded, or lies outside the file
+    ├── ForeignError          GDAL can't open or read a file; carries href, what, advice
     └── StorageError          bytes can't be had; carries href, status, attempts, cause
         ├── UnknownSchemeError    no transport for such an href (also a ValueError)
         ├── UnreachableError      no such host, refused, or reset until patience ended
@@ -239,6 +240,27 @@ class TiffUnsupportedError(TiffError):
 
 class TiffBlockError(TiffError):
     """A block that can't be decoded, or lies outside the file."""
+
+
+class ForeignError(MosaicError):
+    """A file that only GDAL reads, and that it can't open or read, or mustn't."""
+
+    def __init__(self, what: str, *, href: str = "", advice: str = "") -> None:
+        self.what = what
+        self.href = redact(href)
+        self.advice = advice
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        line = f"{self.href}: {self.what}" if self.href else self.what
+        return f"{line}; {self.advice}" if self.advice else line
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_foreign_error, (self.what, self.href, self.advice))
+
+
+def _foreign_error(what: str, href: str, advice: str) -> ForeignError:
+    return ForeignError(what, href=href, advice=advice)
 
 
 class StorageError(MosaicError):

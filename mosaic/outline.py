@@ -38,8 +38,8 @@ MOST_SEGMENTS = 768
 TOLERANCE = 0.1
 """Largest distance between chord and curve, in pixels."""
 GROWTH = 1.5
-"""Pixels by which footprints are grown, on average: 1 to 2 are clean in GDAL 3.10 and 3.13."""
-SPREAD = 0.8
+"""Pixels by which footprints are grown, on average: 1 to 2 hold all that GDAL snaps outward."""
+SPREAD = 0.9
 """Pixels within which an outline may leave the side of its footprint."""
 
 
@@ -126,7 +126,8 @@ def _lonlat_bounds(grids: Grids) -> Floats:
     for row in np.unique(found.grid[~single]):
         mine = boxes[found.grid == row]
         east, west = mine[mine[:, 2] >= 180.0], mine[mine[:, 0] <= -180.0]
-        whole = not len(east) or not len(west) or east[:, 0].min() <= west[:, 2].max()
+        # round a pole both parts end at one meridian, but for rounding
+        whole = not len(east) or not len(west) or east[:, 0].min() <= west[:, 2].max() + 1e-9
         bounds[row] = (
             -180.0 if whole else east[:, 0].min(),
             mine[:, 1].min(),
@@ -208,7 +209,8 @@ def grown(geometry: Geometries, pixel: Floats, smooth: Bools, target: str) -> Ge
     ``pixel``: (m, 2) width and height of each polygon's pixel in its CRS. ``smooth``: (m,)
     which polygons are whole outlines, as :func:`outlines` makes them (``plain``). Polygons are
     cut at the edge of the world in a CRS that has one. The growth is what keeps GDAL from
-    dropping a tile whose extent it rounds outward; few corners keep indexes small.
+    dropping a tile whose extent it rounds outward (:mod:`mosaic.reach` cuts off what is too
+    much); few corners keep indexes small.
     """
     out = np.empty(len(geometry), object)
     counts = np.where(smooth, shapely.get_num_coordinates(geometry), 0)

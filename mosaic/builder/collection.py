@@ -103,6 +103,7 @@ def collection(
         MARK: {"crs": frame.crs, "shape": [height, width], "transform": where["proj:transform"]},
         "mosaic:assets": list(indexes),
         "mosaic:items": len(table.id),
+        "mosaic:raw": options.raw,
         "mosaic:sort": ("+" if options.ascending else "-") + options.sort,
         "mosaic:source_crs": scenes,
         "mosaic:version": __version__,
@@ -259,8 +260,14 @@ def _index_assets(
 
 def _declared(index: Index) -> list[Json]:
     """The bands of an index, as its XML declares them."""
+    single = len(index.bands) == 1
+    names = [
+        band.name or (index.asset if single else f"{index.asset}.{place}")
+        for place, band in enumerate(index.bands, 1)
+    ]
     return [
-        band_fields(replace(band, name=band.name or index.asset, color="")) for band in index.bands
+        band_fields(replace(band, name=name, color=""))
+        for band, name in zip(index.bands, names, strict=True)
     ]
 
 

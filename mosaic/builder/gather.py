@@ -23,6 +23,7 @@ from mosaic.builder.trust import disagreements
 from mosaic.catalog.facts import asset_for, bands_of, data_assets, sources
 from mosaic.catalog.headers import Header
 from mosaic.catalog.href import location, resolve
+from mosaic.catalog.layout import MASK
 from mosaic.catalog.reading import read_headers
 from mosaic.catalog.sentinel2 import encoded
 from mosaic.catalog.source import Band, Source, Told, holds
@@ -475,7 +476,7 @@ def _with_header(asset: Json, header: Header) -> Json:
         told["bands"] = [
             {**said, **found} for said, found in zip(bands, told["bands"], strict=True)
         ]
-    fields = ("proj:code", "proj:wkt2", "proj:shape", "proj:transform", "bands")
+    fields = ("proj:code", "proj:wkt2", "proj:shape", "proj:transform", "bands", MASK)
     return kept | {field: told[field] for field in fields if field in told}
 
 

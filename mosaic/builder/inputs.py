@@ -7,7 +7,7 @@ import gzip
 import os
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -28,6 +28,8 @@ Source = str | os.PathLike[str] | Json
 _JSON = (".json", ".geojson", ".stac")
 _LINES = (".ndjson", ".jsonl", ".geojsonl", ".geojsons")
 _PARQUET = (".parquet", ".geoparquet", ".pq")
+DOCUMENTS = (*_JSON, *_LINES, *_PARQUET)
+"""File name endings of what holds items; ``.gz`` may follow those of JSON."""
 _SIDE_PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 _SCENES_AT_ONCE = 2048
 
@@ -91,6 +93,19 @@ def items(sources: Iterable[Source], stdin: IO[bytes] | None = None) -> Iterator
             yield found if isinstance(found, Problem) else Given(found, "/")
 
 
+def stac(document: Any, base: str, origin: str) -> Iterator[Found]:
+    """Items of a STAC document at hand: an Item, an ItemCollection, a list, a Catalog's links.
+
+    ``base``: folder or URL it comes from. ``origin``: what to call it.
+    """
+    yield from _document(document, base, origin, _Seen())
+
+
+def text(data: bytes, base: str, origin: str) -> Iterator[Found]:
+    """Items of a STAC document, or of several as lines, as they were read."""
+    yield from _lines_or_document(data, base, origin, _Seen())
+
+
 def _listed(stream: IO[bytes], seen: _Seen) -> Iterator[Found]:
     """Paths, or items as NDJSON or one JSON document, from standard input."""
     first = stream.readline()
@@ -106,7 +121,7 @@ def _listed(stream: IO[bytes], seen: _Seen) -> Iterator[Found]:
 
 def _path(name: str, seen: _Seen) -> Iterator[Found]:
     if "://" in name or name.startswith("/vsi"):
-        if name.lower().split("?")[0].endswith((*_JSON, *_LINES, *_PARQUET)):
+        if name.lower().split("?")[0].endswith(DOCUMENTS):
             raise UsageError(
                 f"{name}: download it first; STAC is read from the web as JSON, or searched as stac+https://…"
             )
@@ -156,7 +171,7 @@ def _folder(path: Path, seen: _Seen) -> Iterator[Found]:
 def _file(path: Path, seen: _Seen, globbed: bool = False) -> Iterator[Found]:
     name = path.name.lower().removesuffix(".gz")
     absolute = str(path.absolute())
-    if not name.endswith((*_JSON, *_LINES, *_PARQUET)):
+    if not name.endswith(DOCUMENTS):
         seen.rasters[absolute] = None
         return
     real = str(path.resolve())
@@ -276,11 +291,16 @@ def _links(document: Json, base: str, seen: _Seen) -> Iterator[Found]:
 
 
 def _parquet(path: Path, base: str) -> Iterator[Found]:
+    yield from geoparquet(lambda: pq.ParquetFile(path), base, str(path))
+
+
+def geoparquet(opened: Callable[[], pq.ParquetFile], base: str, origin: str) -> Iterator[Found]:
+    """Items of stac-geoparquet, whoever wrote it; ``opened``: opens the file."""
     try:
-        parquet = pq.ParquetFile(path)
+        parquet = opened()
         names = set(parquet.schema_arrow.names)
         if not {"id", "assets", "geometry"} <= names:
-            what = f"{path} lacks the columns id, assets and geometry of stac-geoparquet"
+            what = f"{origin} lacks the columns id, assets and geometry of stac-geoparquet"
             yield Problem("not-stac", what, "give stac-geoparquet")
             return
         yield from _parents(parquet.schema_arrow.metadata or {})
@@ -289,7 +309,7 @@ def _parquet(path: Path, base: str) -> Iterator[Found]:
                 yield Given(item, base)
     except Exception as error:  # pyarrow and shapely raise whatever a bad file provokes
         reason = str(error).partition("\n")[0][:200] or type(error).__name__
-        what = f"{path} can't be read as stac-geoparquet ({reason})"
+        what = f"{origin} can't be read as stac-geoparquet ({reason})"
         yield Problem("parquet", what, "look at the file")
 
 

@@ -20,6 +20,7 @@ import shapely
 from shapely.geometry import mapping
 
 from mosaic.catalog.headers import Header
+from mosaic.catalog.layout import MASK
 from mosaic.catalog.reading import read_headers
 from mosaic.catalog.source import Band
 from mosaic.catalog.stac import EO, PROJECTION, RASTER, VERSION, crs_fields
@@ -128,6 +129,7 @@ def asset(header: Header) -> Json:
         "proj:shape": list(header.shape),
         "proj:transform": list(header.transform),
         "bands": [band_fields(band) for band in header.bands],
+        **({MASK: True} if header.mask_beside else {}),
     }
 
 

@@ -33,7 +33,8 @@ from mosaic.grid import (
     world,
 )
 from mosaic.grid import crs as as_crs
-from mosaic.outline import Geometries, Outlines, batches, grown, outlines
+from mosaic.outline import Bools, Geometries, Outlines, batches, grown, outlines
+from mosaic.reach import fitted, foretold, suggested
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ class Pieces:
     """(m,) whether GDAL finds this extent by itself."""
     footprint: Geometries
     """(m,) the outline grown by 1 to 2 pixels."""
+    reach: Floats
+    """(m, 4) bounds that GDAL gives a plain piece, infinite where they can't be told."""
     missing: npt.NDArray[np.int64]
     """Rows of grids no part of which can be projected."""
 
@@ -64,6 +67,8 @@ class Frame:
     """The mosaic's pixels."""
     pieces: Pieces
     """Where the sources' grids lie."""
+    plain: Geometries
+    """(m,) footprints of the pieces where these are files as they are; None for other pieces."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -145,7 +150,14 @@ def frame(
         return None
     (west, south), (east, north) = seen[:, :2].min(0).tolist(), seen[:, 2:].max(0).tolist()
     extent: Bounds = (west, south, east, north)
-    return Frame(crs, mosaic_geobox(extent, res, crs, origin(grids, crs, res)), pieces)
+    box = mosaic_geobox(extent, res, crs, origin(grids, crs, res))
+    footprints = np.full(len(pieces.grid), None, object)
+    rows = np.flatnonzero(pieces.plain)
+    warped = ~grids.within(crs)[pieces.grid[rows]]
+    footprints[rows] = fitted(
+        pieces.footprint[rows], pieces.bounds[rows], pieces.reach[rows], warped, False, box.affine
+    )
+    return Frame(crs, box, pieces, footprints)
 
 
 def _pieces(
@@ -168,7 +180,26 @@ def _pieces(
     # pieces become VRTs on the mosaic's own pixels: theirs is the pixel that counts
     unit = np.where(plain[:, None], pixel[found.grid], np.array(res))
     footprints = grown(found.geometry, unit, found.plain, crs)
-    return Pieces(found.grid, bounds, inside, plain, footprints, found.missing)
+    reach = _reach(grids, crs, found)
+    return Pieces(found.grid, bounds, inside, plain, footprints, reach, found.missing)
+
+
+def _reach(grids: Grids, crs: str, found: Outlines) -> Floats:
+    """(m, 4) bounds that GDAL gives pieces by itself."""
+    bounds: Floats = shapely.bounds(found.geometry)
+    warped = found.plain & ~grids.within(crs)[found.grid]
+    told = np.zeros(len(grids.crs_index), bool)
+    for place, name in enumerate(grids.crs):
+        mine = grids.crs_index == place
+        told[mine] = foretold(name, crs, grids.transform[mine], grids.shape[mine])
+    known = warped & told[found.grid]
+    bounds[warped & ~known] = (-np.inf, -np.inf, np.inf, np.inf)
+    count = np.where(known, shapely.get_num_coordinates(found.geometry), 0)
+    for size in np.unique(count[known]):
+        rows = np.flatnonzero(count == size)
+        rings = shapely.get_coordinates(found.geometry[rows]).reshape(len(rows), -1, 2)
+        bounds[rows] = suggested(rings, grids.shape[found.grid[rows]])
+    return bounds
 
 
 def origin(grids: Grids, crs: str, res: tuple[float, float]) -> tuple[float, float]:
@@ -249,13 +280,14 @@ def tiles(
     row = np.repeat(np.arange(len(assets.item)), count)
     nth = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
     piece = by_grid[starts[:-1][assets.grid[row]] + nth]
-    extent = shapely.box(*frame.grid.boundingbox.bbox)
-    seen = shapely.intersects(pieces.footprint[piece], extent)
-    row, piece, nth = row[seen], piece[seen], nth[seen]
     foreign = ~grids.within(frame.crs)[assets.grid[row]]
     plain = pieces.plain[piece] & (grids.upright[assets.grid[row]] | foreign)
     blind = (foreign | ~plain) & _mask_is_lost(index)
     plain &= ~blind
+    footprint = _footprints(frame, piece, plain)
+    seen = shapely.intersects(footprint, shapely.box(*frame.grid.boundingbox.bbox))
+    row, piece, nth, footprint = row[seen], piece[seen], nth[seen], footprint[seen]
+    plain, blind = plain[seen], blind[seen]
     changed = np.isin(assets.bands[row], list(recodings))
     direct = plain & ~assets.mask_nodata[row] & ~changed
     files: dict[str, str] = {}
@@ -303,7 +335,7 @@ def tiles(
     return Written(
         Tiles(
             location=locations,
-            geometry=pieces.footprint[piece],
+            geometry=footprint,
             item=[table.id[i] for i in item],
             datetime=[table.datetime[i] for i in item],
             z=z[item],
@@ -317,6 +349,23 @@ def tiles(
         ),
         files,
     )
+
+
+def _footprints(frame: Frame, piece: npt.NDArray[np.int64], plain: Bools) -> Geometries:
+    """(n,) footprints of pieces that end within the pixels that GDAL gives them.
+
+    ``plain``: (n,) rows of files as they are; the others are VRTs on the mosaic's own pixels.
+    """
+    found: Geometries = frame.plain[piece]
+    rows = np.flatnonzero(~plain)
+    pieces, bounds = frame.pieces, np.empty((len(rows), 4))
+    for n, p in enumerate(piece[rows].tolist()):
+        (height, width), here = _piece_grid(frame, pieces.bounds[p])
+        bounds[n] = (here.c, here.f + here.e * height, here.c + here.a * width, here.f)
+    given = pieces.footprint[piece[rows]], pieces.bounds[piece[rows]]
+    native = np.zeros(len(rows), bool)
+    found[rows] = fitted(*given, bounds, native, True, frame.grid.affine)
+    return found
 
 
 def _mask_is_lost(index: Index) -> bool:

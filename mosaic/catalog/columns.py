@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,28 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 Codes = npt.NDArray[np.int64]
+Longs = npt.NDArray[np.int64]
+
+
+class Columns(Protocol):
+    """Columns of items by their path, wherever they are kept: ``id``, ``assets.B04.href``."""
+
+    def __len__(self) -> int:
+        """Number of items."""
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns; ``assets``, ``links`` and ``geometry`` may be among them."""
+
+    def has(self, path: str) -> bool:
+        """Whether there is such a column."""
+
+    def read(self, path: str) -> pa.Array:
+        """(n,) a column. Raises KeyError without such a one."""
+
+    def take(self, path: str, rows: npt.NDArray[np.int64]) -> pa.Array:
+        """Some rows of a column."""
+
 
 _MOST = 1 << 62
 
@@ -93,4 +115,12 @@ def fixed(values: pa.Array, width: int, dtype: type) -> npt.NDArray[Any]:
     start = np.cumsum(length) - length
     has = length >= width
     found[has] = inner[start[has][:, None] + np.arange(width)]
+    return found
+
+
+def true(values: pa.Array) -> npt.NDArray[np.bool_]:
+    """(n,) whether a value is true; null isn't."""
+    found: npt.NDArray[np.bool_] = pc.coalesce(values, pa.scalar(False)).to_numpy(
+        zero_copy_only=False
+    )
     return found

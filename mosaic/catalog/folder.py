@@ -53,7 +53,7 @@ class Folder:
             return read_collection(Path(self.base))
         href = f"{self.base}/{COLLECTION}"
         try:
-            document = orjson.loads(_Ranges(self.gate, href).readall())
+            document = orjson.loads(self.text(COLLECTION))
         except MissingError as error:
             raise NotACatalogError(f"{href} isn't there: no mosaic lies at this URL") from error
         except (StorageError, orjson.JSONDecodeError) as error:
@@ -62,8 +62,18 @@ class Folder:
             raise NotACatalogError(f"{self.base} holds a STAC collection, but none of mosaic's")
         return document
 
+    def text(self, name: str) -> bytes:
+        """A whole file in it. Raises OSError or StorageError."""
+        if not self.remote:
+            return (Path(self.base) / name).read_bytes()
+        return _Ranges(self.gate, f"{self.base}/{name}").readall()
+
     def columns(self, name: str) -> ParquetColumns:
         """The columns of a Parquet file in it. Raises :class:`~mosaic.errors.CatalogError`."""
+        return ParquetColumns(self.parquet(name), self, name)
+
+    def parquet(self, name: str) -> pq.ParquetFile:
+        """A Parquet file in it. Raises :class:`~mosaic.errors.CatalogError`."""
         href = f"{self.base}/{name}"
         try:
             if self.remote:
@@ -71,7 +81,7 @@ class Folder:
                 source: Any = pa.PythonFile(_Ranges(self.gate, href), mode="r")
             else:
                 source = href
-            return ParquetColumns(pq.ParquetFile(source, pre_buffer=True))
+            return pq.ParquetFile(source, pre_buffer=True)
         except (OSError, StorageError, pa.ArrowException) as error:
             raise CatalogError(f"{href} can't be read: {error}") from error
 
@@ -79,11 +89,13 @@ class Folder:
 class ParquetColumns:
     """Columns of a Parquet file by their path; a part of a structure is read without the rest.
 
-    Columns of one single value, as the file's statistics tell, aren't read at all.
+    Columns of one single value, as the file's statistics tell, aren't read at all. To another
+    process travels where the file lies; it is opened there anew.
     """
 
-    def __init__(self, file: pq.ParquetFile) -> None:
+    def __init__(self, file: pq.ParquetFile, folder: Folder, name: str) -> None:
         self._file = file
+        self._place = folder, name
         self._schema: pa.Schema = file.schema_arrow
         self._meta = file.metadata
         self._leaves = [file.schema.column(place).path for place in range(len(file.schema))]
@@ -91,8 +103,22 @@ class ParquetColumns:
             [0, *(self._meta.row_group(g).num_rows for g in range(self._meta.num_row_groups))]
         )
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return Folder.columns, self._place
+
     def __len__(self) -> int:
         return int(self._meta.num_rows)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns."""
+        return list(self._schema.names)
+
+    def collections(self) -> dict[str, Any]:
+        """STAC collections that stac-geoparquet keeps with the items, by id."""
+        kept = (self._schema.metadata or {}).get(b"stac-geoparquet", b"{}")
+        found: dict[str, Any] = orjson.loads(kept).get("collections") or {}
+        return found
 
     def fields(self, name: str) -> list[str]:
         """Names of the fields of a structure."""

@@ -93,7 +93,7 @@ class Tiles:
     location: list[str]
     """GDAL names, absolute or relative to the index; or VRT texts."""
     geometry: Geometries
-    """Footprints in the mosaic's CRS, grown by 1 to 2 pixels."""
+    """Footprints in the mosaic's CRS, which end within the pixels that GDAL gives each tile."""
     item: list[str]
     """Ids of the items."""
     datetime: list[str]

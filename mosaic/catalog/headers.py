@@ -49,6 +49,8 @@ class Header:
     """Whether every band has nodata, an alpha band or a mask: pixels can be missing."""
     tags: tuple[tuple[str, str], ...]
     """Dataset tags."""
+    mask_beside: bool = False
+    """Whether its mask lies in a file beside it (``.msk``); GDAL looks for none on storage."""
 
 
 def read_header(href: str, name: str = "") -> Header:
@@ -106,6 +108,7 @@ def _header(href: str, dataset: Any) -> Header:
         bands=tuple(bands),
         masked=all(MaskFlags.all_valid not in flag for flag in flags),
         tags=tuple(sorted(dataset.tags().items())),
+        mask_beside=dataset.driver == "GTiff" and f"{href}.msk" in dataset.files,
     )
 
 

@@ -18,6 +18,8 @@ PREVIEW = "preview.png"
 VRT = "vrt"
 """Folder of the small VRTs that tiles need whose file lies inside the mosaic's folder."""
 
+MASK = "mosaic:mask"
+"""Field of an asset whose masks lie in a file beside it (``.msk``)."""
 MARK = "mosaic:grid"
 """Field of the collection that tells a mosaic from any other STAC collection."""
 

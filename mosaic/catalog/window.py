@@ -6,11 +6,13 @@ projected. What remains is a superset: the lattice decides.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
-from mosaic.grid import Floats, Grids, project, seam
+from mosaic.grid import Floats, Grids, seam, stepwise
 
 _SIDE = 33
 """Points along a side of a window at which it is projected."""
@@ -31,12 +33,13 @@ def near(window: GeoBox, crs: str, grids: Grids) -> npt.NDArray[np.int64]:
     return np.sort(np.concatenate(found))
 
 
+@lru_cache(maxsize=512)  # all assets ask for the same windows
 def _bounds(window: GeoBox, crs: str, target: str) -> Floats | None:
     """West, south, east, north of a window in another CRS; None where that isn't known."""
     height, width = window.shape
     column, row = np.meshgrid(np.linspace(0, width, _SIDE), np.linspace(0, height, _SIDE))
     a, b, c, d, e, f = tuple(window.affine)[:6]
-    x, y = project(crs, target, a * column + b * row + c, d * column + e * row + f)
+    x, y = stepwise(crs, target, a * column + b * row + c, d * column + e * row + f)
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return None
     if target == crs:

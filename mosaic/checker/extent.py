@@ -1,4 +1,4 @@
-"""Do footprints exceed the true extents of scenes by one to two pixels? Straight through PROJ.
+"""Do footprints hold their scenes, and end with the pixels that GDAL gives them? Through PROJ.
 
 This is a second way to what :mod:`mosaic.outline` computes, on purpose: the edge of each raster
 is projected point by point and its distance to the edge of the footprint is measured in pixels.
@@ -12,14 +12,18 @@ import numpy as np
 import numpy.typing as npt
 import pyproj
 import shapely
+from affine import Affine
 
 from mosaic.catalog.source import has_code
 from mosaic.checker.items import Places
 from mosaic.grid import LONLAT, Bounds, Floats, is_geographic, transformer, world
 from mosaic.outline import Geometries
+from mosaic.reach import foretold, suggested
 
-LEAST, MOST = 1.0, 2.0
-"""Pixels by which a footprint must exceed its scene at least and may at most."""
+LEAST, MOST = -0.65, 2.0
+"""Pixels by which a footprint must exceed, at least, what GDAL shows of its scene, and may at
+most. It may end within its last pixels, so long as it meets all whose middle the scene holds: at
+0.7 pixels, half a diagonal, it no longer does."""
 SLACK = 0.1
 """Pixels that simplified outlines and straight chords are granted above the most."""
 _POINTS = (84, 240)
@@ -41,6 +45,10 @@ class Margins:
     """
     crosses: npt.NDArray[np.bool_]
     """(n,) whether a footprint goes round the world, or out of it, where its scene doesn't."""
+    beyond: Floats
+    """(n,) by how many of the mosaic's pixels a footprint's bounds leave its tile's pixels."""
+    short: Floats
+    """(n,) by how many, at most, they end before them."""
 
 
 def margins(
@@ -48,13 +56,14 @@ def margins(
     rows: npt.NDArray[np.int64],
     footprints: Geometries,
     crs: str,
-    res: tuple[float, float],
+    grid: Affine,
 ) -> Margins:
     """Margins of footprints, in pixels of the mosaic or the scene, whichever are larger.
 
-    ``rows``: (n,) row of each footprint's place. ``crs``, ``res``: the mosaic's CRS and pixel
-    width and height.
+    ``rows``: (n,) row of each footprint's place. ``crs``, ``grid``: the mosaic's CRS and affine.
     """
+    res = np.array([grid.a, -grid.e])
+    beyond, short = np.full((2, len(rows)), -np.inf)
     least, most = np.full(len(rows), np.nan), np.full(len(rows), np.nan)
     crosses = np.zeros(len(rows), bool)
     whole = world(crs)
@@ -66,7 +75,11 @@ def margins(
             part = mine[start : start + _AT_ONCE]
             shape, transform = places.shape[rows[part]], places.transform[rows[part]]
             ring = _projected(name, crs, shape, transform, *_round(points))
-            pixel = np.fmax(_pixel(name, crs, shape, transform, whole), np.array(res))
+            pixel = np.fmax(_pixel(name, crs, shape, transform, whole), res)
+            reach = _reach(name, crs, shape, transform, ring)
+            beyond[part], short[part] = _ends(footprints[part], reach, name != crs, grid, whole)
+            # what GDAL itself cuts off need not be held
+            ring = np.clip(ring, reach[:, None, :2], reach[:, None, 2:])
             well = _well(footprints[part], ring, pixel, whole)
             least[part], most[part] = LEAST, MOST
             doubt = np.flatnonzero(~well)
@@ -75,16 +88,42 @@ def margins(
             )
             if whole:
                 crosses[part] = _crosses(footprints[part], name, shape, transform, whole, pixel)
-    return Margins(least, most, crosses)
+    return Margins(least, most, crosses, beyond, short)
 
 
-def pixel_of(places: Places, row: int, crs: str, res: tuple[float, float], whole: bool) -> Floats:
-    """(2,) the mosaic's pixel, or for a ``whole`` scene its own if that is larger."""
-    own = np.array(res)
-    if whole:
-        shape, transform = places.shape[row : row + 1], places.transform[row : row + 1]
-        own = np.fmax(own, _pixel(places.crs[row], crs, shape, transform, world(crs))[0])
-    return own
+def _reach(
+    name: str, crs: str, shape: npt.NDArray[np.int64], transform: Floats, ring: Floats
+) -> Floats:
+    """(n, 4) bounds that GDAL gives tiles of a CRS; infinite where they can't be told."""
+    bounds = np.concatenate([ring.min(axis=1), ring.max(axis=1)], axis=1)
+    if name == crs:
+        return bounds
+    known = np.isfinite(ring).all(axis=(1, 2)) & foretold(name, crs, transform, shape)
+    bounds[:] = (-np.inf, -np.inf, np.inf, np.inf)
+    closed = np.concatenate([ring, ring[:, :1]], axis=1)
+    bounds[known] = suggested(closed[known], shape[known])
+    return bounds
+
+
+def _ends(
+    footprints: Geometries, reach: Floats, snapped: bool, grid: Affine, whole: Bounds | None
+) -> tuple[Floats, Floats]:
+    """(n,) by how many of the mosaic's pixels footprints leave their tile's pixels, or lack.
+
+    Where bounds lie so near to a pixel's edge that GDAL may take either, both will do.
+    """
+    box = shapely.bounds(footprints)
+    res = np.array([grid.a, -grid.e, grid.a, -grid.e])
+    origin = np.array([grid.c, grid.f, grid.c, grid.f])
+    sign = np.array([-1.0, -1.0, 1.0, 1.0])
+    end, here = sign * (reach - origin) / res, sign * (box - origin) / res
+    last = [np.ceil(end + slack) if snapped else end for slack in (0.01, -0.01)]
+    beyond, short = here - last[0], last[1] - here
+    short[~np.isfinite(end)] = -np.inf
+    if whole:  # at the edge of the map footprints end with it
+        edge = np.abs(box - np.array(whole)) < 2.5 * res
+        beyond[edge] = short[edge] = -np.inf
+    return beyond.max(axis=1), short.max(axis=1)
 
 
 def uncovered(
@@ -167,7 +206,7 @@ def _well(
 ) -> npt.NDArray[np.bool_]:
     """(n,) footprints that lie as they should for certain; the others are worth measuring.
 
-    A footprint less one pixel still holds all of the edge, less two it holds nothing of it.
+    A footprint and a little more holds all of the edge, less two pixels it holds nothing of it.
     """
     sound: npt.NDArray[np.bool_] = np.all(np.isfinite(ring), axis=(1, 2))
     if whole:

@@ -7,13 +7,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import shapely
+from affine import Affine
 
-from mosaic.checker.extent import LEAST, MOST, SLACK, margins, pixel_of, uncovered
+from mosaic.checker.extent import LEAST, MOST, SLACK, margins, uncovered
 from mosaic.checker.index import AGAIN, Mark
 from mosaic.checker.items import Places
 from mosaic.checker.read import Rows
 from mosaic.checker.vrt import Small
 from mosaic.errors import Problem
+
+NEAR = 1e-4
+"""Pixels that a footprint keeps, at least, from where GDAL would read something else."""
+Measured = tuple[float, float, bool, float, float]
+"""A row of :class:`~mosaic.checker.extent.Margins`."""
 
 
 def footprint_problems(
@@ -24,9 +30,9 @@ def footprint_problems(
     places: Places,
     small: dict[int, Small],
     mark: Mark,
-    memo: dict[tuple[Any, ...], tuple[float, float, bool]],
+    memo: dict[tuple[Any, ...], Measured],
 ) -> list[Problem]:
-    """Footprints that don't exceed their scene by one to two pixels.
+    """Footprints that don't hold their scene, or leave the pixels that GDAL gives it.
 
     ``memo``: what was measured before of equal footprints of equal grids; it grows.
     """
@@ -43,8 +49,9 @@ def footprint_problems(
     key = _keys(plain, rows, place, places)
     fresh = {k: row for row, k in zip(plain.tolist(), key, strict=True) if k not in memo}
     todo = np.array(list(fresh.values()), np.int64)
-    found = margins(places, place[todo], rows.geometry[todo], mark.crs, mark.res)
-    measured = zip(found.least.tolist(), found.most.tolist(), found.crosses.tolist(), strict=True)
+    found = margins(places, place[todo], rows.geometry[todo], mark.crs, Affine(*mark.transform))
+    columns = (found.least, found.most, found.crosses, found.beyond, found.short)
+    measured = zip(*(column.tolist() for column in columns), strict=True)
     memo.update(zip(fresh, measured, strict=True))
     for row, k in zip(plain.tolist(), key, strict=True):
         problems += _judged(name, asset, rows.item[row], *memo[k])
@@ -70,26 +77,41 @@ def _keys(
 
 
 def _judged(
-    name: str, asset: str, item: str, least: float, most: float, crosses: bool
+    name: str,
+    asset: str,
+    item: str,
+    least: float,
+    most: float,
+    crosses: bool,
+    beyond: float = -np.inf,
+    short: float = -np.inf,
 ) -> list[Problem]:
     if crosses:
-        what = f"{name}: its footprint goes across 180 degrees, or round the world"
-        return [Problem("across-180", what, AGAIN, item, asset)]
-    if not least >= LEAST - 1e-3:
+        what = "goes across 180 degrees, or round the world"
+        kind = "across-180"
+    elif least < -50:
+        kind, what = "footprint", "lies elsewhere than its scene"
+    elif beyond > -NEAR:
+        kind = "footprint"
         what = (
-            f"{name}: its footprint lies elsewhere than its scene"
-            if least < -50
-            else f"{name}: its footprint exceeds its scene by {least:.2f} pixels, not by 1 to 2: "
-            "GDAL would drop pixels"
+            f"ends {beyond:.2f} pixels beyond those that GDAL gives its scene: a window "
+            "that begins there reads zeros in GDAL 3.10"
         )
-        return [Problem("footprint", what, AGAIN, item, asset)]
-    if most > MOST + SLACK:
+    elif short > 1.0 - NEAR:
+        kind = "footprint"
         what = (
-            f"{name}: its footprint exceeds its scene by {most:.2f} pixels, not by 1 to 2: GDAL "
-            "would hide others behind it"
+            f"ends {short:.2f} pixels before those that GDAL gives its scene, not within 1: GDAL "
+            "3.13 would drop all of it"
         )
-        return [Problem("footprint", what, AGAIN, item, asset)]
-    return []
+    elif not least >= LEAST - 1e-3:
+        kind = "footprint"
+        what = f"leaves out up to {-least:.2f} pixels of its scene: GDAL would drop them"
+    elif most > MOST + SLACK:
+        kind = "footprint"
+        what = f"exceeds its scene by {most:.2f} pixels, not by at most 2: GDAL opens it in vain"
+    else:
+        return []
+    return [Problem(kind, f"{name}: its footprint {what}", AGAIN, item, asset)]
 
 
 def _pieces(
@@ -108,12 +130,9 @@ def _pieces(
     problems = []
     if least < LEAST - 1e-3:
         problems += _judged(name, asset, item, least, 0.0, False)
-    # a whole scene is grown by its own pixels, a piece by the mosaic's
-    res = np.tile(pixel_of(places, place, mark.crs, mark.res, whole=len(mine) == 1), 2)
+    res = np.tile(mark.res, 2)
     for row in mine.tolist():
         box, own = np.array(shapely.bounds(rows.geometry[row])), np.array(small[row].bounds)
         beyond = (np.array([1, 1, -1, -1]) * (own - box) / res).max()
-        # two pixels, the sharp corner of a sliver, and the pixel by which a VRT may fall short
-        if beyond > 4.5:
-            problems += _judged(name, asset, item, 1.7, float(beyond), False)
+        problems += _judged(name, asset, item, 0.0, 0.0, False, float(beyond))
     return problems

@@ -171,7 +171,7 @@ def _left_out(here: _Mosaic, items: Items, asset: str) -> list[int]:
 def _indexes(here: _Mosaic, count: int | None, progress: Progress) -> list[Finding]:
     findings: list[Finding] = []
     order: dict[int, int] = {}
-    memo: dict[tuple[Any, ...], tuple[float, float, bool]] = {}
+    memo: dict[tuple[Any, ...], footprint.Measured] = {}
     for asset in here.document["mosaic:assets"]:
         progress(asset, 0)
         name = index_name(asset)
@@ -207,7 +207,7 @@ def _rows(
     rows: Rows,
     count: int | None,
     order: dict[int, int],
-    memo: dict[tuple[Any, ...], tuple[float, float, bool]],
+    memo: dict[tuple[Any, ...], footprint.Measured],
 ) -> list[Problem]:
     """What is wrong with rows, seen beside the items that they show."""
     places = here.places[asset]

@@ -10,9 +10,11 @@ import numpy as np
 from mosaic.engine.cover import Bools, Cells
 from mosaic.engine.lattice import Lattice
 from mosaic.engine.pieces import Ints
-from mosaic.engine.resampling import Method, Scale, needed
-from mosaic.engine.tiff import Blocks, Chunks, Image, Need, Tiff
+from mosaic.engine.raster import Plane, Raster
+from mosaic.engine.resampling import Method, Scale, reach, within
+from mosaic.engine.tiff import Blocks, Chunks, Need, Tiff
 from mosaic.errors import TiffUnsupportedError
+from mosaic.grid import Floats
 from mosaic.storage.ranges import Span
 
 SIDE = 4
@@ -74,6 +76,8 @@ class Draw:
     """Overview that is read; 0 is the raster itself."""
     lattice: Lattice
     """Pieces to draw, in pixels of that overview."""
+    reach: Floats
+    """(k, 4) source pixels that pieces take; see :func:`mosaic.engine.resampling.reach`."""
     units: tuple[Unit, ...]
     """Portions, in the order of their tiles."""
     table: Table
@@ -81,7 +85,7 @@ class Draw:
 
 
 def draw(
-    tiff: Tiff,
+    file: Raster,
     bands: Sequence[int],
     lattice: Lattice,
     cells: Cells,
@@ -93,13 +97,14 @@ def draw(
 
     ``at``: the overview to read. ``scale``: its rows and columns to a target pixel.
     """
-    one = tiff.levels[at]
+    one = file.levels[at]
     shape = one.image.shape
-    there = lattice.at((tiff.shape[0] / shape[0], tiff.shape[1] / shape[1]))
-    needs = needed(there, how, scale, shape)
+    there = lattice.at((file.shape[0] / shape[0], file.shape[1] / shape[1]))
+    reached = reach(there, how, scale)
+    needs = within(reached, shape)
     kept = np.flatnonzero((needs[:, 0] < needs[:, 2]) & (needs[:, 1] < needs[:, 3]))
-    there, needs = there.take(kept), needs[kept]
-    planes = _planes(tiff, one.image, bands)
+    there, reached, needs = there.take(kept), reached[kept], needs[kept]
+    planes = _planes(file, one.image, bands)
     tiles = tiles_of(cells, cells.of(there))
     units: list[Unit] = []
     index: dict[tuple[bool, int, int, int], int] = {}
@@ -113,7 +118,7 @@ def draw(
             (r0, c0), (r1, c1) = own[:, :2].min(0).tolist(), own[:, 2:].max(0).tolist()
             units.append(Unit(tile, pieces, (r0, c0, r1, c1), np.array(rows, np.int64)))
     found = np.array(list(index), np.int64).reshape(-1, 4)
-    return Draw(at, there, tuple(units), Table(found[:, 0] == 1, found[:, 1:]))
+    return Draw(at, there, reached, tuple(units), Table(found[:, 0] == 1, found[:, 1:]))
 
 
 def tiles_of(cells: Cells, cell: Ints) -> Ints:
@@ -139,7 +144,7 @@ def _portions(pieces: Ints, needs: Ints, lattice: Lattice) -> list[Ints]:
     return [*_portions(order[:half], needs, lattice), *_portions(order[half:], needs, lattice)]
 
 
-def _planes(tiff: Tiff, image: Image, bands: Sequence[int]) -> list[int]:
+def _planes(file: Raster, image: Plane, bands: Sequence[int]) -> list[int]:
     if max(bands) >= image.samples:
         raise TiffUnsupportedError(
             f"it has {image.samples} bands, its item {max(bands) + 1} or more",
@@ -148,10 +153,10 @@ def _planes(tiff: Tiff, image: Image, bands: Sequence[int]) -> list[int]:
         )
     if not image.separate:
         return [0]
-    return sorted({*bands, *(() if tiff.alpha is None else (tiff.alpha,))})
+    return sorted({*bands, *(() if file.alpha is None else (file.alpha,))})
 
 
-def _blocks(image: Image, needs: Ints) -> list[tuple[int, int]]:
+def _blocks(image: Plane, needs: Ints) -> list[tuple[int, int]]:
     """Rows and columns of the blocks that windows of pixels touch."""
     rows, columns = image.block
     low = needs[:, :2] // (rows, columns)
@@ -167,17 +172,18 @@ def _blocks(image: Image, needs: Ints) -> list[tuple[int, int]]:
 
 
 def spans(
-    tiff: Tiff, at: int, table: Table, chunks: Chunks | None = None
+    tiff: Tiff, at: int, table: Table, chunks: Chunks | None = None, masks: bool | None = None
 ) -> list[Span | None] | Need:
     """Where blocks lie in the file; None for those that it leaves out.
 
-    A Need where parts of the tables of blocks must be fetched first. Raises TiffBlockError.
+    ``masks``: only those of the mask, or only the others. A Need where parts of the tables of
+    blocks must be fetched first. Raises TiffBlockError.
     """
     one = tiff.levels[at]
     found: list[Span | None] = [None] * len(table)
     for image, mine in ((one.image, ~table.mask), (one.mask, table.mask)):
         rows = np.flatnonzero(mine)
-        if image is None or not len(rows):
+        if image is None or not len(rows) or masks not in (None, bool(table.mask[rows[0]])):
             continue
         located: Blocks | Need = image.locate(*table.place[rows].T, chunks=chunks)
         if isinstance(located, Need):

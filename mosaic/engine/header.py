@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from affine import Affine
 
 from mosaic.engine.lattice import Grid, Lattice
+from mosaic.engine.raster import Raster
 from mosaic.engine.scene import Scene
 from mosaic.engine.tiff import Chunks, Tiff, parse
 from mosaic.errors import Problem, SourceMismatchError, TiffError, UsageError
@@ -35,6 +37,13 @@ class Head:
     """The version they come from; blocks must be of the same."""
     spans: tuple[Span, ...]
     """What was asked for."""
+    beside: Head | None = None
+    """The header of its masks, where these lie in a file beside it (``.msk``)."""
+
+    @property
+    def raster(self) -> Raster:
+        """What the engine asks of it."""
+        return self.tiff
 
     @property
     def ready(self) -> int:
@@ -42,17 +51,18 @@ class Head:
         return len(self.chunks.parts[0][1])
 
 
-async def head(gate: Gate, href: str) -> Head:
-    """The header of a file.
+async def head(gate: Gate, href: str, first: memoryview | None = None) -> Head:
+    """The header of a file. ``first``: its first :data:`FIRST` bytes, where they are at hand.
 
     Raises StorageError, TiffError for a file that isn't sound, TiffUnsupportedError for one that
     only GDAL reads.
     """
     asked = [Span(0, FIRST)]
-    data = await gate.get_range_async(href, start=0, length=FIRST)
+    if first is None:
+        first = await gate.get_range_async(href, start=0, length=FIRST)
     meta = gate.meta(href)
     size = meta.size if meta else None
-    chunks = Chunks(size=size, href=href).add(asked, [data])
+    chunks = Chunks(size=size, href=href).add(asked, [first])
     found = parse(chunks)
     for _ in range(_ROUNDS):
         if isinstance(found, Tiff):
@@ -63,6 +73,11 @@ async def head(gate: Gate, href: str) -> Head:
     raise TiffError("its directories don't end", href=href)
 
 
+def masked(found: Head, beside: Head) -> Head:
+    """A file with the masks of a file beside it. Raises TiffError, TiffUnsupportedError."""
+    return replace(found, tiff=found.tiff.masked_by(beside.tiff), beside=beside)
+
+
 async def more(gate: Gate, chunks: Chunks, spans: Sequence[Span], meta: Meta | None) -> Chunks:
     """The parts of a file at hand, and these besides."""
     starts, ends = [span.start for span in spans], [span.stop for span in spans]
@@ -70,22 +85,22 @@ async def more(gate: Gate, chunks: Chunks, spans: Sequence[Span], meta: Meta | N
     return chunks.add(spans, found)
 
 
-def own_grid(scene: Scene, tiff: Tiff) -> Grid:
+def own_grid(scene: Scene, file: Raster) -> Grid:
     """The grid of a file as it says itself, where it differs from its item's.
 
     Raises SourceMismatchError where it lies elsewhere by more than half a pixel, or has another
     shape. A file that doesn't tell its place, or its CRS, has its item's.
     """
     said = scene.grid
-    if tiff.shape != said.shape:
+    if file.shape != said.shape:
         raise _mismatch(
-            scene, f"it has {_size(tiff.shape)} pixels, its item says {_size(said.shape)}"
+            scene, f"it has {_size(file.shape)} pixels, its item says {_size(said.shape)}"
         )
-    transform = tiff.geo.transform
+    transform = file.geo.transform
     if transform is None:
         return said
     own = Grid(said.crs, said.shape, tuple(transform))
-    crs = _crs(tiff)
+    crs = _crs(file)
     height, width = said.shape
     corners = np.array([0.0, width, 0.0, width]), np.array([0.0, 0.0, height, height])
     x, y = own.xy(*corners)
@@ -100,6 +115,13 @@ def own_grid(scene: Scene, tiff: Tiff) -> Grid:
     return own if crs in (None, said.crs) else said
 
 
+def check_kind(scene: Scene, file: Raster, dtype: np.dtype[Any]) -> None:
+    """Raises SourceMismatchError where a file's pixels don't fit the type that its item tells."""
+    own = file.levels[0].image.dtype
+    if not np.can_cast(own, dtype, "safe"):
+        raise _mismatch(scene, f"its pixels are {own}, its item says {dtype}")
+
+
 def moved(lattice: Lattice, said: Grid, own: Grid) -> Lattice:
     """A lattice in an item's grid, in that of its file."""
     if said.transform == own.transform:
@@ -109,8 +131,8 @@ def moved(lattice: Lattice, said: Grid, own: Grid) -> Lattice:
     return replace(lattice, column=a * column + b * row + c, row=d * column + e * row + f)
 
 
-def _crs(tiff: Tiff) -> str | None:
-    found = tiff.geo.crs
+def _crs(file: Raster) -> str | None:
+    found = file.geo.crs
     if found is None:
         return None
     try:

@@ -10,7 +10,7 @@ import numpy as np
 from mosaic.engine.kernels import LONGEST, compiled, coordinates, inner, rounded, valid
 from mosaic.engine.resampling import TINY
 
-AVERAGE, MIN, MAX, MODE, Q1, MED, Q3 = range(7)
+AVERAGE, RMS, MIN, MAX, MODE, Q1, MED, Q3 = range(8)
 
 MODEST = 0.35
 """Tangent up to which a rotated target pixel is taken for upright, as in GDAL."""
@@ -62,7 +62,7 @@ def footprint(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Fill a target from the valid pixels under each of its pixels.
 
-    A target pixel is valid if any of them is. Average and mode weigh pixels by the area covered.
+    A target pixel is valid if any of them is. Average, rms and mode weigh pixels by their area.
     """
     height, width = window.shape
     x0, y0, x1, y1 = np.empty(LONGEST), np.empty(LONGEST), np.empty(LONGEST), np.empty(LONGEST)
@@ -118,6 +118,9 @@ def footprint(  # type: ignore[no-untyped-def]
                         if kind == AVERAGE:
                             total += weight * value
                             weights += weight
+                        elif kind == RMS:
+                            total += weight * (float(value) * float(value))
+                            weights += weight
                         elif kind == MODE:
                             at = 0
                             while at < found and values[at] != value:
@@ -138,9 +141,10 @@ def footprint(  # type: ignore[no-untyped-def]
                         else:
                             values[found] = value
                             found += 1
-                if kind == AVERAGE:
+                if kind <= RMS:
                     if weights > 0:
-                        out[r, c] = rounded(total / weights, low, high)
+                        mean = total / weights
+                        out[r, c] = rounded(np.sqrt(mean) if kind == RMS else mean, low, high)
                         filled[r, c] = True
                 elif found > 0:
                     if kind >= Q1:

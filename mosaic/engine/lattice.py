@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from mosaic.engine.pieces import LARGEST, SMALLEST, Grid, Ints, Sampler, bounds, touches
-from mosaic.grid import Floats, project, world
+from mosaic.grid import Floats, stepwise, world
 
 __all__ = ["ERROR", "LARGEST", "NOISE", "SMALLEST", "Grid", "Lattice", "lattice", "scale"]
 
@@ -130,12 +130,13 @@ def lattice(
         pieces = sampler.pieces(origin, size)
         off, touching, twice = pieces.judged(source.shape)
         done = (off <= error) | ((off <= NOISE) & (off > before / 2)) | (size == SMALLEST)
-        for shift, some in ((0.0, done), (-1.0, done & twice)):
-            c, r = pieces.shifted(shift, some)
+        for shift, part in ((0.0, done), (-1.0, done & twice)):
+            c, r = pieces.shifted(shift, part)
             near = touches(bounds(c, r), source.shape)
-            found.append((origin[some][near], size, c[near], r[near]))
-        finite = pieces.finite
-        again = ~done & (touching | (~finite & (size > BLIND)))
+            found.append((origin[part][near], size, c[near], r[near]))
+        some, every = pieces.known
+        # what few known places of a piece tell of the rest is a guess
+        again = ~done & (touching | (some & ~every) | (~some & (size > BLIND)))
         size //= 2
         quarters = np.array([[0, 0], [0, size], [size, 0], [size, size]])
         origin = (origin[again][:, None] + quarters).reshape(-1, 2)
@@ -163,17 +164,17 @@ def scale(target: Grid, source: Grid) -> tuple[float, float]:
     column, row = u * width, v * height
     # steps of one source pixel, and back from there: derivatives of the inverse map
     matrix = []
-    x, y = target.pixel(*project(source.crs, target.crs, *source.xy(column, row)))
+
+    def at(column: Floats, row: Floats) -> tuple[Floats, Floats]:
+        x, y = source.xy(column, row)
+        return target.pixel(*stepwise(source.crs, target.crs, x, y, back=True))
+
+    x, y = at(column, row)
     whole = world(target.crs)
     a, d = target.transform[0], target.transform[3]
     turn = None if whole is None else (whole[2] - whole[0]) / math.hypot(a, d)
     for dc, dr in ((0.5, 0.0), (0.0, 0.5)):
-        ends = [
-            target.pixel(
-                *project(source.crs, target.crs, *source.xy(column + s * dc, row + s * dr))
-            )
-            for s in (-1, 1)
-        ]
+        ends = [at(column + s * dc, row + s * dr) for s in (-1, 1)]
         with np.errstate(invalid="ignore"):
             dx, dy = ends[1][0] - ends[0][0], ends[1][1] - ends[0][1]
             if turn is not None:

@@ -13,9 +13,9 @@ from mosaic.catalog.radiometry import Recoding
 from mosaic.catalog.source import span
 from mosaic.engine.blocks import Draw, Unit
 from mosaic.engine.cover import Bools
+from mosaic.engine.raster import Raster
 from mosaic.engine.resampling import Method, Scale
 from mosaic.engine.scene import Layer, Scene
-from mosaic.engine.tiff import Tiff
 from mosaic.engine.warp import fill
 
 Array = npt.NDArray[Any]
@@ -49,26 +49,32 @@ class Canvas:
     filled: Bools
     """(bands, H, W) whether a scene has given a pixel its number."""
 
+    def clear(self, layer: Layer) -> None:
+        """Make all pixels such that nothing was drawn on: nodata, or 0 without such.
+
+        Its memory is had from the system here, and at once: threads that draw on tiles side by
+        side would each clear the same large pages.
+        """
+        for band, plane in zip(layer.declared, self.values, strict=True):
+            plane[:] = band.nodata or 0
+        self.filled[:] = False
+
     @classmethod
     def blanks(cls, layers: Sequence[Layer], shape: tuple[int, int]) -> list[Canvas]:
-        """One canvas a layer, of pixels that nothing was drawn on: nodata, or 0 without such.
+        """One canvas a layer, not cleared yet.
 
         Layers of one type lie in one array, one after the other: see :func:`joined`.
         """
         count = sum(len(layer.bands) for layer in layers)
-        filled = np.zeros((count, *shape), bool)
+        filled = np.empty((count, *shape), bool)
         whole: dict[np.dtype[Any], Array] = {}
         found: list[Canvas] = []
         start = 0
         for layer in layers:
             stop = start + len(layer.bands)
             if layer.dtype not in whole:
-                whole[layer.dtype] = np.zeros((count, *shape), layer.dtype)
-            values = whole[layer.dtype][start:stop]
-            for band, plane in zip(layer.declared, values, strict=True):
-                if band.nodata:
-                    plane[:] = band.nodata
-            found.append(cls(values, filled[start:stop]))
+                whole[layer.dtype] = np.empty((count, *shape), layer.dtype)
+            found.append(cls(whole[layer.dtype][start:stop], filled[start:stop]))
             start = stop
         return found
 
@@ -86,7 +92,7 @@ def joined(parts: Sequence[Array], planes: Sequence[tuple[int, int]]) -> Array:
 
 
 def window(
-    tiff: Tiff,
+    file: Raster,
     scene: Scene,
     layer: Layer,
     draw: Draw,
@@ -100,16 +106,16 @@ def window(
     valid there. ``place``: of the band in the layer.
     """
     band = layer.bands[place]
-    image = tiff.levels[draw.level].image
+    image = file.levels[draw.level].image
     r0, c0, r1, c1 = unit.window
-    values = np.zeros((r1 - r0, c1 - c0), image.dtype)
+    values = np.zeros((r1 - r0, c1 - c0), layer.dtype)
     valid: Bools | None = None
-    if tiff.alpha not in (None, band) or tiff.levels[draw.level].mask is not None:
+    if file.alpha not in (None, band) or file.levels[draw.level].mask is not None:
         valid = np.ones(values.shape, bool)
     for row in unit.blocks.tolist():
         at_row, at_column, plane = draw.table.place[row].tolist()
         is_mask = bool(draw.table.mask[row])
-        shape = tiff.levels[draw.level].mask.block if is_mask else image.block  # type: ignore[union-attr]
+        shape = file.levels[draw.level].mask.block if is_mask else image.block  # type: ignore[union-attr]
         top, left = at_row * shape[0] - r0, at_column * shape[1] - c0
         block = blocks[row]
         if block is None:
@@ -127,17 +133,16 @@ def window(
             values[here] = block[there][..., band]
         elif plane == band:
             values[here] = block[there][..., 0]
-        if valid is not None and tiff.alpha not in (None, band):
+        if valid is not None and file.alpha not in (None, band):
             if not image.separate:
-                valid[here] &= block[there][..., tiff.alpha] != 0
-            elif plane == tiff.alpha:
+                valid[here] &= block[there][..., file.alpha] != 0
+            elif plane == file.alpha:
                 valid[here] &= block[there][..., 0] != 0
-    nodata = tiff.nodata if tiff.nodata is not None else scene.variant.bands[band].nodata
+    own = file.nodata_of(band)
+    nodata = own if own is not None else scene.variant.bands[band].nodata
     how = scene.variant.recodings[band] if scene.variant.recodings else None
     if how is not None:
         values, valid, nodata = recoded(values, valid, how, nodata)
-    if values.dtype != layer.dtype:
-        values = values.astype(layer.dtype)
     return Window(values, _NO_MASK if valid is None else valid, nodata, r0, c0)
 
 
@@ -214,6 +219,7 @@ def warped(
         draw.lattice.take(unit.pieces),
         how,
         scale=scale,
+        reached=draw.reach[unit.pieces],
         valid=found.valid if found.valid.size else None,
         nodata=found.nodata,
     )

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from mosaic.grid import Floats, project, world
+from mosaic.grid import Floats, stepwise, world
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -70,7 +70,7 @@ class Sampler:
         x, y = self.target.xy(
             column.astype(np.float64) + self.offset, row.astype(np.float64) + self.offset
         )
-        x, y = project(self.target.crs, self.source.crs, x, y)
+        x, y = stepwise(self.target.crs, self.source.crs, x, y)
         if self.turn is not None:
             start, length = self.turn
             with np.errstate(invalid="ignore"):
@@ -128,10 +128,12 @@ class Pieces:
     """Length of the whole turn, in the source's CRS."""
 
     @property
-    def finite(self) -> Bools:
-        """(k,) whether PROJ has an answer for any point."""
-        known = np.isfinite(self.x).any((1, 2)) | np.isfinite(self.check_x).any((1, 2))
-        return np.asarray(known, bool)
+    def known(self) -> tuple[Bools, Bools]:
+        """(k,) whether PROJ has an answer for any point, and for all of them."""
+        count = len(self.x)
+        parts = [self.x.reshape(count, -1), self.check_x.reshape(count, -1)]
+        finite = np.isfinite(np.concatenate(parts, axis=1))
+        return np.asarray(finite.any(1), bool), np.asarray(finite.all(1), bool)
 
     def shifted(self, turns: float, some: Bools) -> tuple[Floats, Floats]:
         """(k, 3, 3) columns and rows of some pieces' nodes, by so many turns further."""

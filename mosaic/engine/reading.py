@@ -1,104 +1,28 @@
-"""A window of a built mosaic as numbers: ``mosaic.read``."""
+"""What users ask of an opened mosaic, as a request: bands, grid, scenes."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
 from mosaic import bridge
-from mosaic.catalog.folder import Folder
-from mosaic.catalog.opened import Asset, Opened, Variant, open_mosaic
+from mosaic.catalog.columns import Longs
+from mosaic.catalog.opened import Asset, Opened, Variant
 from mosaic.catalog.when import interval
 from mosaic.catalog.window import near
-from mosaic.engine.paint import joined
 from mosaic.engine.pieces import Grid
-from mosaic.engine.pipeline import Tally, draw_all
 from mosaic.engine.resampling import method
-from mosaic.engine.scene import Layer, Request, Scene
-from mosaic.errors import Problem, UsageError
-from mosaic.grid import LONLAT, Bounds, canonical, covering
+from mosaic.engine.scene import Layer, Request, Scene, shown
+from mosaic.errors import UsageError
+from mosaic.grid import LONLAT, Bounds, affine6, canonical, covering, is_horizontal
 from mosaic.outline import box_bounds
-from mosaic.storage import Gate, default_gate
-
-Bools = npt.NDArray[np.bool_]
-MOST = 1 << 36
-"""Pixels of a result, beyond which it can't be meant."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Reading:
-    """What was read. Unpacks to ``values, valid``."""
-
-    values: npt.NDArray[Any]
-    """(bands, height, width) numbers; nodata, or 0, where nothing is valid."""
-    valid: Bools
-    """(bands, height, width) which of them a scene gave."""
-    covered: Bools
-    """(bands, height, width) whether all that could show in a pixel was read; False only with
-    ``errors="ignore"``, else a read-only view."""
-    problems: tuple[Problem, ...]
-    """What couldn't be read, with ``errors="ignore"``."""
-    geobox: GeoBox
-    """The grid of the pixels."""
-    bands: tuple[str, ...]
-    """Names of the bands."""
-    tally: Tally
-    """What the read did."""
-
-    def __iter__(self) -> Iterator[npt.NDArray[Any]]:
-        yield self.values
-        yield self.valid
-
-
-def read(
-    source: str | os.PathLike[str],
-    *,
-    bbox: Sequence[float] | None = None,
-    geobox: GeoBox | None = None,
-    crs: Any = None,
-    resolution: float | Sequence[float] | None = None,
-    bands: Sequence[str] | str | None = None,
-    datetime: Any = None,
-    resampling: str | None = None,
-    errors: str = "raise",
-    raw: bool = False,
-    gate: Gate | None = None,
-) -> Reading:
-    """See :func:`mosaic.read`."""
-    if errors not in ("raise", "ignore"):
-        raise UsageError(f"errors={errors!r}: raise or ignore")
-    if resampling is not None:
-        method(resampling)
-    gate = gate or default_gate()
-    folder = Folder.at(source, gate)
-    mosaic = open_mosaic(folder)
-    wanted = chosen(mosaic, [bands] if isinstance(bands, str) else bands)
-    target = target_of(mosaic, bbox, geobox, crs, resolution)
-    request, names, where = requested(mosaic, target, wanted, datetime, resampling, raw)
-    outcome = bridge.run(draw_all(request, gate, ignore=errors == "ignore"))
-    canvases = outcome.canvases
-    covered: Bools = np.broadcast_to(np.True_, (len(where), *target.shape))
-    if errors == "ignore":
-        parts = [outcome.covered[place] for place, _ in where]
-        covered = np.stack([part for part in parts if part is not None])
-    return Reading(
-        joined([canvas.values for canvas in canvases], where),
-        joined([canvas.filled for canvas in canvases], where),
-        covered,
-        tuple(outcome.problems),
-        target,
-        names,
-        outcome.tally,
-    )
-
-
-def chosen(mosaic: Opened, bands: Sequence[str] | None) -> list[tuple[str, str, int]]:
+def chosen(mosaic: Opened, bands: Sequence[str] | str | None) -> list[tuple[str, str, int]]:
     """Name, asset and place in it of each band that is read.
 
     A band of an asset with one band is called as the asset; others as they are called in it, and
@@ -117,11 +41,20 @@ def chosen(mosaic: Opened, bands: Sequence[str] | None) -> list[tuple[str, str, 
             known.setdefault(mosaic.assets[one[1]].bands[one[2]].name or one[0], [one])
     if bands is None:
         return [one for name in mosaic.assets for one in known[name]]
-    unknown = [band for band in bands if band not in known]
-    if unknown or not bands:
+    asked = band_names(bands) or []
+    unknown = [band for band in asked if band not in known]
+    if unknown or not asked:
         what = f"no band {', '.join(map(str, unknown))}" if unknown else "no bands were asked for"
         raise UsageError(f"{what}; the mosaic has {', '.join(known)}")
-    return [one for band in bands for one in known[band]]
+    return [one for band in asked for one in known[band]]
+
+
+def band_names(bands: Any) -> list[str] | None:
+    """Bands as users write them: one, several, or None for all."""
+    if bands is None:
+        return None
+    several = isinstance(bands, Iterable) and not isinstance(bands, str)
+    return list(bands) if several else [bands]
 
 
 def target_of(
@@ -135,50 +68,61 @@ def target_of(
     if geobox is not None:
         if bbox is not None or crs is not None or resolution is not None:
             raise UsageError("give either geobox, or bbox, crs and resolution")
+        if not isinstance(geobox, GeoBox):
+            raise UsageError(f"geobox={geobox!r} is no odc.geo GeoBox")
         if geobox.crs is None or min(geobox.shape) < 1:
             raise UsageError("geobox needs a CRS and pixels")
-        return _checked(geobox)
+        affine6(tuple(geobox.affine))
+        _flat(canonical(str(geobox.crs)))
+        return geobox
     own = canonical(str(crs)) if crs is not None else mosaic.crs
+    _flat(own)
     a = mosaic.grid.affine
     if own != mosaic.crs and resolution is None:
         raise UsageError(f"give resolution= in units of {own[:40]}, too")
-    size = _size(resolution) if resolution is not None else (a.a, -a.e)
+    size = pixel_size(resolution) if resolution is not None else (a.a, -a.e)
     same = own == mosaic.crs and np.allclose(size, (a.a, -a.e), rtol=1e-9, atol=0)
     if bbox is None and same:
-        return _checked(mosaic.grid)
+        return mosaic.grid
     if bbox is not None:
-        bounds = box_bounds(_box(bbox), LONLAT, own)
+        bounds = box_bounds(degrees(bbox), LONLAT, own)
     else:
         bounds = box_bounds(_four(mosaic.grid.boundingbox.bbox), mosaic.crs, own)
     if bounds is None:
         raise UsageError(f"bbox {list(bbox or ())} has no place in {own[:40]}")
-    return _checked(covering(bounds, size, own, (a.c, a.f) if same else (0.0, 0.0)))
+    return covering(bounds, size, own, (a.c, a.f) if same else (0.0, 0.0))
 
 
-def _checked(grid: GeoBox) -> GeoBox:
-    if grid.shape[0] * grid.shape[1] > MOST:
-        raise UsageError(
-            f"{grid.shape[1]} x {grid.shape[0]} pixels are too many for one read; "
-            "give a smaller bbox or a coarser resolution"
-        )
-    return grid
+def _flat(crs: str) -> None:
+    if not is_horizontal(crs):
+        raise UsageError(f"{crs[:40]} is no CRS of a map")
 
 
-def _size(resolution: float | Sequence[float]) -> tuple[float, float]:
-    both = [resolution] * 2 if isinstance(resolution, int | float) else list(resolution)
-    if len(both) != 2 or not all(np.isfinite(one) and one != 0 for one in both):
+def pixel_size(resolution: float | Sequence[float]) -> tuple[float, float]:
+    """Width and height of a pixel, as a user writes it. Raises UsageError."""
+    both = _numbers([resolution] * 2 if np.ndim(resolution) == 0 else resolution)
+    if len(both) != 2 or not np.isfinite(both).all() or 0 in both:
         raise UsageError(f"resolution={resolution!r} is no size of a pixel")
-    return abs(float(both[0])), abs(float(both[1]))
+    return abs(both[0]), abs(both[1])
 
 
-def _box(bbox: Sequence[float]) -> Bounds:
-    four = [float(value) for value in bbox]
+def degrees(bbox: Sequence[float]) -> Bounds:
+    """West, south, east, north, as a user writes them. Raises UsageError."""
+    four = _numbers(bbox)
     if len(four) != 4 or not np.isfinite(four).all():
         raise UsageError(f"bbox {bbox!r} isn't west, south, east, north in degrees")
     west, south, east, north = _four(four)
     if not (-90 <= south < north <= 90) or west == east or abs(west) > 360 or abs(east) > 360:
         raise UsageError(f"bbox {bbox!r} is empty, or isn't west, south, east, north in degrees")
     return west, south, east, north
+
+
+def _numbers(values: Any) -> list[float]:
+    """Numbers, or nothing where they can't be meant."""
+    try:
+        return [float(value) for value in values]
+    except (TypeError, ValueError):
+        return []
 
 
 def _four(values: Sequence[float]) -> Bounds:
@@ -193,8 +137,12 @@ def requested(
     datetime: Any,
     resampling: str | None,
     raw: bool,
+    mixed: bool = False,
 ) -> tuple[Request, tuple[str, ...], list[tuple[int, int]]]:
-    """The request, the names of its bands, and the layer and place of each."""
+    """The request, the names of its bands, and the layer and place of each.
+
+    ``mixed``: whether bands may differ in data type. Raises UsageError where they mayn't and do.
+    """
     span = interval(datetime) if datetime is not None else None
     grid = grid_of(target)
     layers: list[Layer] = []
@@ -202,13 +150,19 @@ def requested(
     for asset in dict.fromkeys(asset for _, asset, _ in wanted):
         places = sorted({place for _, name, place in wanted if name == asset})
         one = mosaic.assets[asset]
-        scenes = tuple(scenes_of(mosaic, one, target, span, raw))
+        scenes = scenes_of(mosaic, one, target, span, raw)
         declared = tuple(one.bands[place] for place in places)
+        odd = {band.dtype for band in declared if shown(band.dtype) is None}
+        if odd:
+            raise UsageError(
+                f"{asset} is {', '.join(sorted(odd))}: complex numbers can't be read; "
+                "choose others by bands=, or index their amplitude"
+            )
         how = method(resampling or one.resampling)
         layers.append(Layer(asset, tuple(places), declared, how, scenes))
         where |= {(asset, place): (len(layers) - 1, at) for at, place in enumerate(places)}
     kinds = {band.dtype for layer in layers for band in layer.declared}
-    if len(kinds) > 1:
+    if len(kinds) > 1 and not mixed:
         told = ", ".join(f"{n} is {mosaic.assets[a].bands[p].dtype}" for n, a, p in wanted)
         raise UsageError(f"bands differ in data type ({told}): read them apart, with bands=")
     request = Request(grid, (0, 0, *grid.shape), tuple(layers))
@@ -223,15 +177,20 @@ def grid_of(box: GeoBox) -> Grid:
 
 def scenes_of(
     mosaic: Opened, asset: Asset, target: GeoBox, span: tuple[int, int] | None, raw: bool
-) -> Iterator[Scene]:
+) -> tuple[Scene, ...]:
     """The scenes that a window may need, from the topmost down."""
-    rows = near(target, canonical(str(target.crs)), asset.grids)
+    rows = bridge.on_planner(lambda: near(target, canonical(str(target.crs)), asset.grids))
     if span is not None:
         time = mosaic.time[asset.item[rows]]
         rows = rows[(time >= span[0]) & (time <= span[1])]
     rows = rows[np.argsort(-mosaic.z[asset.item[rows]], kind="stable")]
+    return tuple(learned(mosaic, asset, rows, raw))
+
+
+def learned(mosaic: Opened, asset: Asset, rows: Longs, raw: bool) -> Iterator[Scene]:
+    """An asset's files as scenes, by their rows; ids and hrefs are read from the source."""
     shapes, transforms = asset.grids.shape[rows], asset.grids.transform[rows]
-    hrefs = mosaic.hrefs(asset, rows)
+    hrefs, masks = mosaic.hrefs(asset, rows), mosaic.masks(asset, rows)
     ids = mosaic.id.take(asset.item[rows]).to_pylist()
     for place, row in enumerate(rows.tolist()):
         variant: Variant = asset.variants[asset.variant[row]]
@@ -242,4 +201,5 @@ def scenes_of(
             hrefs[place],
             Grid(asset.grids.name(row), (height, width), tuple(transforms[place].tolist())),
             replace(variant, recodings=None) if raw else variant,
+            masks[place],
         )

@@ -44,7 +44,7 @@ METHODS = {
         Method("cubic", 2),
         Method("cubic_spline", 2, widens=True),
         Method("lanczos", 3, widens=True),
-        *(Method(n, 0, True) for n in ("average", "mode", "min", "max", "med", "q1", "q3")),
+        *(Method(n, 0, True) for n in ("average", "rms", "mode", "min", "max", "med", "q1", "q3")),
     )
 }
 """Methods by name."""
@@ -107,7 +107,12 @@ def needed(made: Lattice, how: Method, scale: Scale, shape: tuple[int, int]) -> 
     Clipped to a source (or an overview) of that shape, for which lattice and scale are; empty
     where a piece takes none.
     """
-    found = np.nan_to_num(reach(made, how, scale), nan=-1.0)
+    return within(reach(made, how, scale), shape)
+
+
+def within(reached: Floats, shape: tuple[int, int]) -> Ints:
+    """(k, 4) what :func:`reach` told, clipped to a source; see :func:`needed`."""
+    found = np.nan_to_num(reached, nan=-1.0)
     found = np.clip(found, 0, [*shape, *shape])
     found[~(found[:, :2] < found[:, 2:]).all(1)] = 0
     return found.astype(np.int64)

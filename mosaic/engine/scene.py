@@ -12,6 +12,17 @@ from mosaic.catalog.source import Band
 from mosaic.engine.lattice import Grid, Window
 from mosaic.engine.resampling import Method
 
+_SHOWN = "uint8 int8 uint16 int16 uint32 int32 uint64 int64 float32 float64".split()
+
+
+def shown(dtype: str) -> np.dtype[Any] | None:
+    """The type in which a band's numbers are shown: half floats are widened, as GDAL does.
+
+    None for complex numbers, and what else can't be shown.
+    """
+    name = "float32" if dtype == "float16" else dtype
+    return np.dtype(name) if name in _SHOWN else None
+
 
 @dataclass(frozen=True, slots=True)
 class Scene:
@@ -27,6 +38,8 @@ class Scene:
     """Its pixels, as the item tells them."""
     variant: Variant
     """Its bands, and how their numbers become the layer's."""
+    mask: bool = False
+    """Whether its masks lie in a file beside it (``.msk``), as the item says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +60,9 @@ class Layer:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Type of the values."""
-        return np.dtype(self.declared[0].dtype)
+        found = shown(self.declared[0].dtype)
+        assert found is not None  # a request asks for none that can't be shown
+        return found
 
 
 @dataclass(frozen=True, slots=True)

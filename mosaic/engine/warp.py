@@ -20,6 +20,7 @@ import numpy.typing as npt
 from mosaic.engine.lattice import Lattice
 from mosaic.engine.resampling import Method, Scale, reach, widening, widens
 from mosaic.errors import UsageError
+from mosaic.grid import Floats
 
 Array = npt.NDArray[Any]
 Bools = npt.NDArray[np.bool_]
@@ -27,7 +28,7 @@ Bools = npt.NDArray[np.bool_]
 _NO_MASK = np.empty((0, 0), np.bool_)
 _NO_MASK.flags.writeable = False
 
-_FOOTPRINTS = ("average", "min", "max", "mode", "q1", "med", "q3")
+_FOOTPRINTS = ("average", "rms", "min", "max", "mode", "q1", "med", "q3")
 _FILTERS = ("bilinear", "cubic", "cubic_spline", "lanczos")
 
 
@@ -63,6 +64,7 @@ def fill(
     valid: Bools | None = None,
     nodata: float | None = None,
     over: bool = False,
+    reached: Floats | None = None,
 ) -> None:
     """Warp a window of a source into a target, in place, off the GIL.
 
@@ -74,6 +76,7 @@ def fill(
     ``lattice``: at that overview, of corners if the method takes footprints; of some of its
     pieces, only these are done. ``scale``: source pixels of the overview to a target pixel.
     ``valid``: (h, w) mask of the window; ``nodata``: a value that is invalid besides.
+    ``reached``: what :func:`~mosaic.engine.resampling.reach` tells, where that is known already.
     Raises :class:`~mosaic.errors.UsageError` for arrays that can't be meant.
     """
     _check(out, filled, window, offset, lattice, how, valid)
@@ -81,6 +84,8 @@ def fill(
     info = np.iinfo(out.dtype) if out.dtype.kind in "iu" else None
     low, high = (1.0, 0.0) if info is None else (float(info.min), _most(info))
     wide = widening(how, scale)
+    if reached is None:
+        reached = reach(lattice, how, scale)
     kernel, kind = _kernel(how, widens(how, scale))
     arguments = (
         _readonly(window),
@@ -89,7 +94,7 @@ def fill(
         missing,
         *map(int, offset),
         *map(np.ascontiguousarray, (lattice.origin, lattice.size, lattice.column, lattice.row)),
-        _todo(window.shape, offset, lattice, how, scale),
+        _todo(window.shape, offset, lattice, reached),
         over,
         low,
         high,
@@ -122,11 +127,10 @@ def _kernel(how: Method, filtered: bool) -> tuple[Any, int]:
 
 
 def _todo(
-    shape: tuple[int, ...], offset: tuple[int, int], made: Lattice, how: Method, scale: Scale
+    shape: tuple[int, ...], offset: tuple[int, int], made: Lattice, reached: Floats
 ) -> npt.NDArray[np.uint8]:
     """(k,) 0 for pieces off a window, 2 for those that lie within it with their halo, else 1."""
-    need = reach(made, how, scale)
-    low, high = need[:, :2], need[:, 2:]
+    low, high = reached[:, :2], reached[:, 2:]
     first, last = np.array(offset), np.array(offset) + shape
     touching = (low < last).all(1) & (high > first).all(1)
     within = (low >= first).all(1) & (high <= last).all(1)

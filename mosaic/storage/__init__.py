@@ -5,7 +5,7 @@ from mosaic.storage.answer import Meta
 from mosaic.storage.credentials import S3Signer
 from mosaic.storage.gate import Gate, default_gate, stats
 from mosaic.storage.headers import Header
-from mosaic.storage.metrics import OriginStats, Stats
+from mosaic.storage.metrics import OriginStats, Quota, Stats
 from mosaic.storage.sign import CallableSigner, Token
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Limits",
     "Meta",
     "OriginStats",
+    "Quota",
     "Retry",
     "S3Signer",
     "Stats",

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cachetools import LRUCache
+from cachetools import Cache, LRUCache
 
 from mosaic.storage.answer import Meta
 from mosaic.storage.ranges import Span, cut
@@ -53,6 +53,10 @@ class _Chunks(LRUCache[int, _Chunk]):
     def __init__(self, size: int, objects: Mapping[str, _Object]) -> None:
         super().__init__(size, getsizeof=lambda chunk: len(chunk.data) + _OVERHEAD)
         self._objects = objects
+
+    def peek(self, number: int) -> _Chunk:
+        """A chunk; looking at it is no use of it."""
+        return Cache.__getitem__(self, number)
 
     def popitem(self) -> tuple[int, _Chunk]:
         number, chunk = super().popitem()
@@ -103,13 +107,24 @@ class MemoryCache:
                 self.hits[origin] = self.hits.get(origin, 0) + 1
             return Block(cut(chunk.data, chunk.base, span), entry.meta)
 
+    def has(self, key: str, spans: Sequence[Span]) -> list[bool]:
+        """Whether ranges are at hand; looking is no use of them."""
+        with self._lock:
+            entry = self._objects.get(key)
+            if entry is None:
+                return [False] * len(spans)
+            return [
+                span in entry.blocks or (entry.head >= 0 and self._covers(entry, entry.head, span))
+                for span in spans
+            ]
+
     def count(self, origin: str, hits: int) -> None:
         """Note hits for the metrics."""
         with self._lock:
             self.hits[origin] = self.hits.get(origin, 0) + hits
 
     def _covers(self, entry: _Object, number: int, span: Span) -> bool:
-        held = len(self._chunks[number].data)
+        held = len(self._chunks.peek(number).data)
         return span.stop <= held or (held == entry.meta.size and span.start < held)
 
     def learn(self, key: str, meta: Meta) -> tuple[Meta | None, Meta | None]:

@@ -74,6 +74,10 @@ class DiskCache:
                 path.unlink()
         return body
 
+    def has(self, key: str, version: str, span: Span) -> bool:
+        """Whether a block is there, whole or not; nothing is read."""
+        return self._reading and self._path(key, version, span).exists()
+
     def put(self, key: str, version: str, span: Span, data: memoryview) -> None:
         """Keep a block."""
         path = self._path(key, version, span)

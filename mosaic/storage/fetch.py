@@ -240,7 +240,10 @@ class Fetcher:
         transport = self._transports[_TRANSPORT.get(job.address.service, "http")]
         try:
             async with asyncio.timeout_at(until):
+                began = asyncio.get_running_loop().time()
                 exchange = await transport.send(request.url, request.headers, job.method)
+                took = asyncio.get_running_loop().time() - began
+                job.origin.counts.quickest = min(job.origin.counts.quickest, took)
                 try:
                     return await read(exchange)
                 finally:

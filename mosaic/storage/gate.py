@@ -6,6 +6,7 @@ A hit takes no permit, each attempt takes its own, and a retry sleeps without on
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import weakref
@@ -13,11 +14,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mosaic import bridge
-from mosaic.settings import CacheSettings, Limits, Retry, shared_limits_path
+from mosaic.settings import CacheSettings, Limits, Retry, limits_of, shared_limits_path
 from mosaic.storage.address import Address, address
 from mosaic.storage.answer import Meta
 from mosaic.storage.cache import Block
-from mosaic.storage.metrics import Stats, copied
+from mosaic.storage.metrics import Quota, Stats, copied
 from mosaic.storage.parts import Parts, Settings, closed, left, parts
 from mosaic.storage.ranges import Span, make_span, make_spans
 from mosaic.storage.shared import SharedLimiter
@@ -136,6 +137,45 @@ class Gate:
         """The version of an object that was last read, without asking anybody."""
         inner = self._ready()
         return inner.memory.meta(self._address(inner, href).key)
+
+    def holds(
+        self,
+        href: str,
+        *,
+        starts: Sequence[int],
+        ends: Sequence[int] | None = None,
+        lengths: Sequence[int] | None = None,
+    ) -> list[bool]:
+        """Which ranges of an object would be served now without asking its origin.
+
+        From memory, or from the disk cache, where only names are looked up: a version that must be
+        verified first counts as not there. Nobody is asked, nothing is read. Raises UsageError,
+        StorageError for an href that can't be one.
+        """
+        inner = self._ready()
+        key = self._address(inner, href).key
+        spans = make_spans(starts, ends, lengths)
+        found = inner.memory.has(key, spans)
+        rest = [place for place, here in enumerate(found) if not here]
+        if inner.shelf and rest:
+            there = inner.shelf.holds(key, inner.memory.meta(key), [spans[place] for place in rest])
+            for place, here in zip(rest, there, strict=True):
+                found[place] = here
+        return found
+
+    def quota(self, href: str) -> Quota:
+        """What is known of the origin of an href, without asking it.
+
+        Raises StorageError for an href that can't be one.
+        """
+        inner = self._ready()
+        place = self._address(inner, href)
+        if place.service in ("file", "memory"):
+            return Quota(place.origin, None)
+        origin = inner.origins.get(place.origin)
+        quickest = origin.counts.quickest if origin else math.inf
+        limits = limits_of(place.host, self._settings.limits)
+        return Quota(place.origin, limits, quickest if quickest < math.inf else 0.0)
 
     def forget(self, href: str) -> None:
         """Forget what is kept of an object: the next read asks its origin which version holds.

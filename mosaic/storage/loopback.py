@@ -16,7 +16,7 @@ import hmac
 import re
 import secrets
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from urllib.parse import quote
 
 from aiohttp import web
@@ -34,6 +34,7 @@ from mosaic.storage.gate import Gate
 
 _BLOCK = 64 << 10  # reads are widened to this: GDAL's own pieces of 16 KiB begin anywhere
 _STEP = 2 << 20  # bytes fetched at a time, once a reader has shown that it reads on
+_TELLING = 1024  # first bytes that tell what a file is
 _FAILURES = 10_000  # hrefs whose failure is remembered
 _SIDECARS = re.compile(  # what GDAL 3.10 looks for beside TIFF, JP2, NetCDF and VRT
     r"\.(aux|xml|ovr|msk|prj|tfw|tifw|tiffw|wld|j2w|jp2w|jgw|pgw|imd|rpb|pvl|rrd|rpc|pass|txt"
@@ -47,10 +48,18 @@ class Loopback:
     """A server on 127.0.0.1, on the background loop, that serves what one gate may read.
 
     ``sidecars`` are suffixes (such as ``.ovr``) that do exist and are asked for upstream.
+    ``refuse`` tells, by its first bytes and its href, of a file that isn't served.
     """
 
-    def __init__(self, gate: Gate, *, sidecars: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        *,
+        sidecars: tuple[str, ...] = (),
+        refuse: Callable[[bytes, str], bool] | None = None,
+    ) -> None:
         self._gate = gate
+        self._refuse = refuse
         self._sidecars = tuple(suffix.lower() for suffix in sidecars)
         self._key = secrets.token_urlsafe(24)
         self._lock = threading.Lock()
@@ -60,6 +69,8 @@ class Loopback:
         self._failures: dict[str, StorageError] = {}
         self.probes = 0
         """Sidecar probes answered at no cost."""
+        self.served = 0
+        """Pieces that were served."""
         bridge.settle(self)
 
     def __repr__(self) -> str:
@@ -68,7 +79,7 @@ class Loopback:
     def url(self, href: str) -> str:
         """The loopback URL of an href; starts the server when first asked. Prefix ``/vsicurl/``
         for GDAL."""
-        self._start()
+        self.start()
         scheme, mark, rest = href.partition("://")
         if not mark:
             scheme, rest = "file", href
@@ -81,6 +92,16 @@ class Loopback:
     def failure(self, href: str) -> StorageError | None:
         """Why an href that has a scheme could not be read: GDAL itself tells a status at most."""
         return self._failures.get(href)
+
+    def failures(self, hrefs: Iterable[str]) -> dict[str, StorageError]:
+        """What of some hrefs, and in those that are folders, could not be read, and why."""
+        names = tuple(hrefs)
+        folders = tuple(name.rstrip("/") + "/" for name in names)
+        return {
+            href: error
+            for href, error in self._failures.items()
+            if href in names or href.startswith(folders)
+        }
 
     def close(self) -> None:
         """Stop the server."""
@@ -100,7 +121,8 @@ class Loopback:
         """The routes, for a gateway that adds them to its own."""
         return [web.route("*", "/{key}/{scheme}/{path:.*}", self._handle)]
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start the server, unless it runs. Not on the background loop."""
         if self._runner is None:
             with self._lock:
                 if self._runner is None:
@@ -172,10 +194,14 @@ class Loopback:
         pieces = self._pieces(href, start, stop, meta, _BLOCK if status == 200 else _STEP)
         # the first piece before the head, so that a failure can still be told by its status
         first = await anext(pieces, memoryview(b""))
+        if start == 0 and self._refuse and self._refuse(bytes(first[:_TELLING]), href):
+            raise AccessError("a text that may name other files isn't served to GDAL", href=href)
+        self.served += 1
         await response.prepare(request)
         await response.write(first)
         try:
             async for piece in pieces:
+                self.served += 1
                 await response.write(piece)
         except StorageError as error:
             self._note(href, error)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import html
+import math
 from collections import deque
 from dataclasses import dataclass, field, fields
+
+from mosaic.settings import Limits
 
 _SAMPLES = 512  # changes of the limit that are kept
 
@@ -39,6 +42,8 @@ class Counts:
     """Attempts that may be in flight now."""
     limits: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
     """The limit over time: (seconds of the loop's clock, limit) at each change."""
+    quickest: float = math.inf
+    """Seconds from a request to the head of its answer, at least; infinite before the first."""
 
     def note_limit(self, now: float, limit: int) -> None:
         """Remember a changed limit."""
@@ -81,6 +86,20 @@ class OriginStats:
     """Attempts that may be in flight now."""
     limits: tuple[tuple[float, int], ...]
     """The limit over time: (seconds, limit) at each change."""
+    quickest: float
+    """Seconds from a request to the head of its answer, at least; infinite before the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What is known of an origin before it is asked."""
+
+    origin: str
+    """Scheme, host and port."""
+    limits: Limits | None
+    """What it may be asked at most; None for files and memory."""
+    quickest: float = 0.0
+    """Seconds from a request to the head of its answer, at least; 0 where none was asked."""
 
 
 _COLUMNS = (

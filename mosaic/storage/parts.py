@@ -52,6 +52,7 @@ class Parts:
     transports: dict[str, Transport]
     core: Core
     fetcher: Fetcher
+    shelf: Shelf | None
     origins: dict[str, Origin] = field(default_factory=dict)
     addresses: dict[str, Address] = field(default_factory=dict)
 
@@ -74,7 +75,7 @@ def parts(told: Settings, given: Mapping[str, Transport]) -> Parts:
     )
     shelf = Shelf(disk, bridge.pool(), told.cache.trust, time.time) if disk else None
     core = Core(told.cache, fetcher, origin_of, Signers(told.sign).of, memory, shelf)
-    return Parts(os.getpid(), memory, disk, transports, core, fetcher, origins)
+    return Parts(os.getpid(), memory, disk, transports, core, fetcher, shelf, origins)
 
 
 def _origins(origins: dict[str, Origin], told: Settings) -> Callable[[Address], Origin]:

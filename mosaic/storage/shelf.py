@@ -39,6 +39,15 @@ class Shelf:
         meta, at = known
         return (None, meta) if self._wall() - at > self._trust else (meta, None)
 
+    def holds(self, key: str, meta: Meta | None, spans: Sequence[Span]) -> list[bool]:
+        """Whether blocks are there that may be trusted: of ``meta``, or the version last seen."""
+        if meta is None:
+            known = self._disk.meta(key)
+            if known is None or self._wall() - known[1] > self._trust:
+                return [False] * len(spans)
+            meta = known[0]
+        return [self._disk.has(key, meta.version, span) for span in spans]
+
     async def find(self, key: str, meta: Meta, spans: Sequence[Span]) -> list[memoryview | None]:
         """Blocks of one version, None for those that aren't there."""
 

@@ -12,6 +12,7 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
+from shapely.affinity import scale
 
 import mosaic
 from mosaic.errors import BrokenCatalogError
@@ -155,11 +156,23 @@ def moved(geometry: np.ndarray, east: float) -> np.ndarray:
     return np.asarray(shapely.transform(geometry, lambda xy: xy + np.array([east, 0.0])))
 
 
+def smaller(geometry: np.ndarray, pixels: float) -> np.ndarray:
+    """Geometries whose bounds end earlier on all sides."""
+    size = shapely.bounds(geometry)[:, 2:] - shapely.bounds(geometry)[:, :2]
+    factors = 1 - 2 * 60 * pixels / size
+    return np.array([scale(one, *by) for one, by in zip(geometry, factors, strict=True)])
+
+
+def bitten(geometry: np.ndarray) -> np.ndarray:
+    """Geometries that lack something at an edge."""
+    at = shapely.line_interpolate_point(shapely.boundary(geometry), 0.1, normalized=True)
+    return np.asarray(shapely.difference(geometry, shapely.buffer(at, 300.0)))
+
+
 FOOTPRINTS = [
-    ("exact", lambda g: shapely.buffer(g, -1.7 * 60, join_style="mitre"), "exceeds its scene by"),
-    ("a hair", lambda g: shapely.buffer(g, -0.8 * 60, join_style="mitre"), "by 0."),
-    ("large", lambda g: shapely.buffer(g, 60.0, join_style="mitre"), "exceeds its scene by 2."),
-    ("5 km", lambda g: shapely.buffer(g, 5000.0, join_style="mitre"), "hide others behind it"),
+    ("small", lambda g: smaller(g, 0.8), "before those that GDAL gives its scene"),
+    ("to the end", lambda g: smaller(g, -0.26), "0.01 pixels beyond those that GDAL gives"),
+    ("5 km", lambda g: shapely.buffer(g, 5000.0, join_style="mitre"), "reads zeros in GDAL 3.10"),
     (
         "moved",
         lambda g: shapely.transform(g, lambda xy: xy + np.array([30000.0, 0])),
@@ -168,8 +181,9 @@ FOOTPRINTS = [
     (
         "moved a little",
         lambda g: shapely.transform(g, lambda xy: xy + np.array([90.0, 0])),
-        "exceeds its",
+        "beyond those",
     ),
+    ("a bite", bitten, "leaves out up to"),
     ("box", lambda g: shapely.envelope(g), "exceeds its scene by"),
 ]
 

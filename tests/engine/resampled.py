@@ -132,6 +132,8 @@ def footprint(name: str, source: Array, good: Array, column: Array, row: Array) 
 def _of(name: str, here: Array, area: Array) -> float:
     if name == "average":
         return float((here * area).sum() / area.sum())
+    if name == "rms":
+        return float(np.sqrt((here.astype(float) ** 2 * area).sum() / area.sum()))
     if name == "mode":
         kinds, which = np.unique(here, return_inverse=True)
         return float(kinds[np.argmax(np.bincount(which, area))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,13 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from odc.geo.geobox import GeoBox
+from rasterio.enums import Resampling
 
 import mosaic
-from mosaic.errors import UsageError
+from mosaic.errors import ReadError, UsageError
 from mosaic.storage import Gate
+from tests.support.range_server import RangeServer
 
 SIZE = 300
 KINDS: dict[str, dict[str, Any]] = {
@@ -87,6 +91,50 @@ def test_a_file_is_shown_as_it_is(kind: str, tmp_path: Path) -> None:
     other = mosaic.read(tmp_path / "m", crs="EPSG:3035", resolution=30, gate=Gate())
     assert 0.9 < other.valid.sum() / got.valid.sum() < 1.1
     assert set(np.unique(other.values[other.valid])) <= set(np.unique(pixels[masks]))
+
+
+@pytest.mark.parametrize("blocks", [{}, {"tiled": True, "blockxsize": 64, "blockysize": 64}])
+@pytest.mark.parametrize("coarse", [1, 2])
+def test_masks_beside_a_file(coarse: int, blocks: dict[str, Any], tmp_path: Path) -> None:
+    """``.msk``, as GDAL writes it; whatever the file says of nodata."""
+    place = Affine(30, 0, 500_010, 0, -30, 5_200_020)
+    profile = {"driver": "GTiff", "width": SIZE, "height": SIZE, "count": 2, "dtype": "int16"}
+    told = {"crs": "EPSG:32632", "transform": place}
+    values = np.random.default_rng(4).integers(1, 9999, (2, SIZE, SIZE)).astype("int16")
+    valid = np.ones((SIZE, SIZE), bool)
+    valid[40:120, 64:250] = False
+    path = tmp_path / "a.tif"
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False),
+        rasterio.open(path, "w", **profile, **told, **blocks) as out,
+    ):
+        out.write(values)
+        out.write_mask(valid)
+    with rasterio.open(path, "r+") as out:
+        out.build_overviews([2], Resampling.nearest)
+    assert (tmp_path / "a.tif.msk").is_file()
+    mosaic.build(path, tmp_path / "m", dst_crs="EPSG:32632")
+    with rasterio.open(path, **({"overview_level": 0} if coarse == 2 else {})) as dataset:
+        pixels, masks = dataset.read(), dataset.read_masks() > 0
+    assert 0.1 < 1 - masks.mean() < 0.9
+    box = GeoBox(pixels.shape[1:], place @ Affine.scale(coarse), "EPSG:32632")
+    got = mosaic.read(tmp_path / "m", geobox=box, gate=Gate())
+    np.testing.assert_array_equal(got.valid, masks)
+    np.testing.assert_array_equal(got.values, np.where(masks, pixels, 0))
+    # a mosaic that is published with its scenes tells of the masks: nothing is looked for
+    shutil.copy(path, tmp_path / "m" / "a.tif")
+    shutil.copy(tmp_path / "a.tif.msk", tmp_path / "m" / "a.tif.msk")
+    mosaic.build(tmp_path / "m" / "a.tif", tmp_path / "m", dst_crs="EPSG:32632", overwrite=True)
+    names = [one for one in (tmp_path / "m").rglob("*") if one.is_file()]
+    with RangeServer({one.name: one.read_bytes() for one in names}) as server:
+        far = mosaic.read(server.url("").rstrip("/"), geobox=box, gate=Gate())
+        np.testing.assert_array_equal(far.valid, masks)
+        assert {status for *_, status in server.counts.log} == {206}
+        assert server.counts.heads == 0
+    (tmp_path / "a.tif.msk").write_bytes(b"II*\0 nothing")
+    mosaic.build(path, tmp_path / "m", dst_crs="EPSG:32632", overwrite=True)
+    with pytest.raises(ReadError, match=r"a\.tif"):
+        mosaic.read(tmp_path / "m", geobox=box, gate=Gate())
 
 
 def test_lower_scenes_show_through_masks(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from affine import Affine
 from odc.geo.geobox import GeoBox
 
 import mosaic
@@ -158,9 +159,12 @@ def test_holes_take_between_least_and_most(serve: Serve) -> None:
 def test_a_quota_sets_a_least_time(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     remote = serve()
     monkeypatch.setenv("MOSAIC_REQUESTS_PER_MINUTE", "60")
-    plan = planned(remote.folder, gate(), bbox=PLACE)
+    plan = planned(remote.folder, Gate(), bbox=PLACE)
     assert plan.seconds == pytest.approx(plan.least.requests)
     assert "at least" in str(plan)
+    slow = Gate(limits={"127.0.0.1": Limits(requests_per_minute=30)})  # a gate's own come first
+    plan = planned(remote.folder, slow, bbox=PLACE)
+    assert plan.seconds == pytest.approx(2 * plan.least.requests)
 
 
 def test_what_a_higher_scene_hides_isnt_fetched(serve: Serve) -> None:
@@ -235,9 +239,12 @@ def test_a_missing_asset(serve: Serve) -> None:
     assert got.covered.mean() > 0.5
 
 
-@pytest.mark.parametrize("kind", ["garbage", "zeros"])
-def test_a_corrupt_block(serve: Serve, kind: str) -> None:
-    remote = serve()
+@pytest.mark.parametrize(
+    ("kind", "method"), [("garbage", "nearest"), ("zeros", "nearest"), ("zeros", "lanczos")]
+)
+def test_a_corrupt_block(serve: Serve, kind: str, method: str) -> None:
+    """Also what a filter makes of pixels beside the lost ones isn't covered."""
+    remote = serve(resampling=method)
     want = mosaic.read(remote.folder, bbox=PLACE, gate=gate())
     name = "S2_33_0_0/B04.tif"
     tiff, data = open_tiff(remote.scenes / name)
@@ -258,6 +265,50 @@ def test_a_corrupt_block(serve: Serve, kind: str) -> None:
     assert same[got.covered].all()
     assert (~same).any()
     assert 0.5 < got.covered.mean() < 1
+
+
+@pytest.mark.parametrize("method", ["bilinear", "cubic", "lanczos", "average"])
+def test_what_lies_beside_a_lost_block(serve: Serve, method: str) -> None:
+    """One block is lost, and pieces end a fraction of a pixel before it: no filter reaches in."""
+    remote = serve()
+    name = "S2_33_0_0/B04.tif"
+    tiff, data = open_tiff(remote.scenes / name)
+    (span,) = tiff.image.locate([2], [1]).spans()  # type: ignore[union-attr]
+    assert span is not None
+    a, _, c, _, e, f = tiff.geo.transform or ()
+    rows, columns = tiff.image.block
+    # the last column of a piece of 128 pixels lies beside the block's first
+    own = Affine(a, 0, c + a * columns, 0, e, f + e * 2 * rows)
+    for off in (0.3, 0.5, 0.7):
+        place = own @ Affine.translation(-128 + off, -128 + off)
+        box = GeoBox((256, 256), place, "EPSG:32633")
+        told: dict[str, Any] = {"geobox": box, "resampling": method}
+        remote.server.objects[name] = data
+        want = mosaic.read(remote.folder, gate=gate(), **told)
+        remote.server.objects[name] = data[: span.start] + bytes(64) + data[span.start + 64 :]
+        got = mosaic.read(remote.folder, gate=gate(), errors="ignore", **told)
+        assert got.problems
+        same = (got.values == want.values) & (got.valid == want.valid)
+        assert same[got.covered].all()
+        assert (~same).any()
+        assert got.covered.any()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16"])
+def test_a_file_of_other_numbers(serve: Serve, dtype: str) -> None:
+    """Items that call 16-bit numbers 8-bit ones, or signed: no number is cut without a word."""
+
+    def called(item: dict[str, Any]) -> None:
+        for asset in item["assets"].values():
+            asset["raster:bands"] = [{"data_type": dtype, "nodata": 0}]
+
+    remote = serve(change=called)
+    with pytest.raises(SourceMismatchError, match=rf"B04 .*are uint16, its item says {dtype}"):
+        mosaic.read(remote.folder, bbox=PLACE, gate=gate())
+    got = mosaic.read(remote.folder, bbox=PLACE, gate=gate(), errors="ignore")
+    assert {problem.kind for problem in got.problems} == {"mismatch"}
+    assert not got.valid.any()
+    assert not got.covered.all()
 
 
 def test_a_truncated_file(serve: Serve) -> None:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mosaic.catalog.gti import GDAL_RESAMPLING
 from mosaic.engine.lattice import Grid, Lattice, lattice, scale
 from mosaic.engine.resampling import METHODS, method, needed, widening
 from mosaic.engine.warp import fill, warp
@@ -23,7 +24,7 @@ from tests.engine.grids import PAIRS, around, exact, grid
 from tests.engine.resampled import scene
 
 POINTS = ("bilinear", "cubic", "cubic_spline", "lanczos")
-FOOTPRINTS = ("average", "min", "max", "mode", "q1", "med", "q3")
+FOOTPRINTS = ("average", "rms", "min", "max", "mode", "q1", "med", "q3")
 DTYPES = "uint8 int8 uint16 int16 uint32 int32 uint64 int64 float32 float64".split()
 
 
@@ -100,7 +101,11 @@ def test_footprints_take_all_pixels_below(method_name, factor):
     assert (valid == right).mean() >= 0.9999
     both = valid & right
     off = abs(got[both].astype(float) - resampled.rounded(wanted, "uint16")[both])
-    assert (off <= (1 if method_name == "average" else 0)).mean() >= 0.9995
+    assert (off <= (1 if method_name in ("average", "rms") else 0)).mean() >= 0.9995
+
+
+def test_what_the_builder_writes_can_be_read():
+    assert {method(name).name for name in GDAL_RESAMPLING} == set(GDAL_RESAMPLING)
 
 
 def test_a_rotated_footprint_keeps_its_size():
@@ -362,6 +367,7 @@ import numpy as np
 from mosaic.engine import kernels
 from mosaic.engine.warp import warp
 from mosaic.engine.resampling import METHODS
+from mosaic.catalog.gti import GDAL_RESAMPLING
 from mosaic.engine.lattice import Grid, lattice
 if os.environ.get("FULL"):  # as on a disk without room
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import mmap
 import random
 import socket
 import threading
@@ -62,6 +63,8 @@ class Behaviour:
     """Redirect there (``{path}`` is put in), or to the same URL with ``self``."""
     token: Callable[[str], bool] | None = None
     """Whether a ``sig=`` or bearer token is good; others get ``denial``."""
+    forbidden: str = ""
+    """End of the paths that are answered with ``denial``, or empty."""
     denial: int = 403
     """Status of an answer to a request without a good token."""
     etag: str = "v1"
@@ -89,6 +92,10 @@ class Counts:
     """(monotonic seconds, path, Range, status)."""
     headers: deque[dict[str, str]] = field(default_factory=lambda: deque(maxlen=256))
     targets: deque[str] = field(default_factory=lambda: deque(maxlen=256))
+
+
+_SLICE = 1 << 20
+"""Bytes that are given to a connection at once."""
 
 
 class RangeServer:
@@ -181,11 +188,13 @@ class _Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.paused = False
-        if self.flushing:
+        self._flow()
+        if self.flushing and not self.paused:
             self.flushing = False
             self._done()
 
     flushing = False
+    rest = memoryview(b"")
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
@@ -230,6 +239,9 @@ class _Connection(asyncio.Protocol):
             self._send(told.status, {}, b"", path, headers)
             return
         if told.token is not None and not told.token(_token(target, headers)):
+            self._send(told.denial, {}, b"", path, headers)
+            return
+        if told.forbidden and path.endswith(told.forbidden):
             self._send(told.denial, {}, b"", path, headers)
             return
         if told.redirect:
@@ -286,7 +298,12 @@ class _Connection(asyncio.Protocol):
             self._drip(bytes(body), 0)
         else:
             counted = told.announce or status == 206
-            self._send(status, extra, b"" if method == "HEAD" else body, path, headers, counted)
+            if method == "HEAD":
+                self._log(path, headers, status)
+                self._head(status, {**extra, "Content-Length": str(len(body))})
+                self._done()
+                return
+            self._send(status, extra, body, path, headers, counted)
 
     def _cut(
         self,
@@ -345,18 +362,30 @@ class _Connection(asyncio.Protocol):
         counted: bool = True,
     ) -> None:
         length = {"Content-Length": str(len(body))} if counted else {"Connection": "close"}
-        # counted before it is sent: whoever has the answer finds it in the counters
-        self.server.counts.bytes += len(body)
         self._log(path, headers, status)
         self._head(status, {**extra, **length})
-        if len(body):
-            self.transport.write(body)
         if not counted:
+            self.server.counts.bytes += len(body)
+            self.transport.write(body)
             self.transport.close()
-        elif self.paused:
+            return
+        self.rest = memoryview(body)
+        self._flow()
+        if self.paused:
             self.flushing = True
         else:
             self._done()
+
+    def _flow(self) -> None:
+        """As much of the body as the connection takes: who hangs up isn't sent the rest."""
+        while len(self.rest) and not self.paused and self._open():
+            part, self.rest = self.rest[:_SLICE], self.rest[_SLICE:]
+            # counted before it is sent: whoever has the answer finds it in the counters
+            self.server.counts.bytes += len(part)
+            self.transport.write(part)
+
+    def _open(self) -> bool:
+        return self.transport is not None and not self.transport.is_closing()
 
     def _log(self, path: str, headers: dict[str, str], status: int) -> None:
         counts = self.server.counts
@@ -416,13 +445,20 @@ def _lied(
     return body
 
 
+def mapped(path: Path) -> Any:
+    """A file's bytes, read when they are asked for."""
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if path.stat().st_size else b""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     given = parser.parse_args()
-    objects = {p.name: p.read_bytes() for p in given.folder.iterdir() if p.is_file()}
+    files = [path for path in given.folder.rglob("*") if path.is_file()]
+    objects = {path.relative_to(given.folder).as_posix(): mapped(path) for path in files}
     server = RangeServer(objects, given.port)
     for text in given.set:
         name, _, value = text.partition("=")

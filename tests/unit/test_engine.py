@@ -10,10 +10,11 @@ import pytest
 
 from mosaic.engine.blocks import level
 from mosaic.engine.budget import Budget
+from mosaic.engine.cost import Cost, least_seconds
 from mosaic.engine.cover import Cells, cover, wave
 from mosaic.engine.lattice import Grid, lattice
-from mosaic.engine.plan import Cost, least_seconds
 from mosaic.settings import Limits
+from mosaic.storage import Quota
 
 LEVELS = [(1000, 1000), (500, 500), (250, 250), (125, 125)]
 
@@ -107,8 +108,14 @@ def test_memory_is_given_in_order_and_nobody_waits_for_ever(seed: int) -> None:
 
 
 def test_quotas() -> None:
-    cost = Cost(files=3, requests=30, bytes=6_000_000, used=1)
-    slow = Limits(requests_per_minute=60)
-    thin = Limits(bytes_per_second=50_000)
+    cost = Cost(files=3, requests=30, bytes=6_000_000, used=1, blocks=40)
+    slow = Quota("https://a", Limits(requests_per_minute=60))
+    thin = Quota("https://b", Limits(bytes_per_second=50_000))
     assert least_seconds([(slow, cost), (thin, cost)]) == 120
-    assert least_seconds([(Limits(), cost)]) == 0
+    assert least_seconds([(Quota("https://a", Limits()), cost)]) == 0
+    assert least_seconds([(Quota("file:", None), cost)]) == 0
+    # 30 requests, 4 at once, 100 ms each; and a header before its block, however few
+    far = Quota("https://c", Limits(concurrency=4), quickest=0.1)
+    assert least_seconds([(far, cost)]) == pytest.approx(0.8)
+    assert least_seconds([(far, Cost(1, 2, 10, 1, 1))]) == pytest.approx(0.2)
+    assert least_seconds([(far, Cost(1, 1, 10, 1))]) == pytest.approx(0.1)

@@ -8,6 +8,7 @@ import numpy as np
 import pyproj
 import pytest
 import shapely
+from affine import Affine
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
@@ -143,6 +144,18 @@ def test_a_raster_round_the_pole() -> None:
     corners = pyproj.Transformer.from_crs(3413, "OGC:CRS84", always_xy=True)
     least = min(corners.transform(x, y)[1] for x in (-4e5, 6e5) for y in (-4e5, 6e5))
     assert south == pytest.approx(least, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["EPSG:3413", "EPSG:3031", "EPSG:3995", "EPSG:32661"])
+def test_wherever_a_raster_lies_round_the_pole(name: str) -> None:
+    """Turned and shifted: where its outline begins and ends, rounding decides nothing."""
+    middle = 2e6 if name == "EPSG:32661" else 0.0
+    for angle in (0, 10, 45, 120):
+        for off in (0.3, 0.5, 0.7):
+            turned = Affine.translation(middle, middle) @ Affine.rotation(angle)
+            place = turned @ Affine.scale(1000, -1000) @ Affine.translation(-100 * off, -45)
+            west, _, east, _ = lonlat_bounds(grid(name, tuple(place)[:6], (100, 100)))[0]
+            assert (west, east) == (-180, 180), (angle, off)
 
 
 def test_what_can_not_be_projected_is_told() -> None:

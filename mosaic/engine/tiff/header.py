@@ -79,6 +79,10 @@ class Tiff:
         """What pixels hold where the file has no block: nodata as far as the type goes, else 0."""
         return metadata.fill(self.dtype, self.nodata)
 
+    def nodata_of(self, band: int) -> float | None:
+        """The value that means no data: one for all bands."""
+        return self.nodata
+
     def masked_by(self, sidecar: Tiff) -> Tiff:
         """This raster with the masks of its ``.msk`` file, level by level.
 

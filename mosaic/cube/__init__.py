@@ -1,0 +1,1 @@
+"""The mosaic as arrays: what users give, opened by columns; windows of it."""
