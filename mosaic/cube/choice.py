@@ -81,3 +81,8 @@ def stamp(source: str | Opened, gate: Gate) -> str:
         return repr([gate.meta(name) for name in names])
     states = [path.stat() for path in map(Path, names) if path.exists()]
     return repr([(one.st_mtime_ns, one.st_size) for one in states])
+
+
+def is_stamped(version: str) -> bool:
+    """Whether a version that :func:`stamp` told is one."""
+    return version not in ("[]", "[None]", "[None, None]")
