@@ -23,11 +23,11 @@ def _field(lon: np.ndarray, lat: np.ndarray, date: int) -> np.ndarray:
     x, y = (lon - 12.0) * 75.0, (lat - 47.5) * 111.0
     rng = np.random.default_rng([6, date])
     waves = [
-        np.sin((x * np.cos(turn) + y * np.sin(turn)) * 2 * np.pi / size + phase)
-        for size in (17.0, 9.0, 5.3, 2.9, 1.3)
+        weight * np.sin((x * np.cos(turn) + y * np.sin(turn)) * 2 * np.pi / size + phase)
+        for size, weight in ((26.0, 0.55), (15.0, 0.5), (8.0, 0.35), (4.4, 0.2), (2.3, 0.12))
         for turn, phase in rng.random((3, 2)) * 2 * np.pi
     ]
-    found: np.ndarray = np.sum(waves, axis=0) / np.sqrt(len(waves) / 2)
+    found: np.ndarray = np.sum(waves, axis=0)
     return found
 
 
@@ -35,8 +35,8 @@ def classes(date: int) -> Truth:
     """The scene classification of a date: clouds over a third, and shadows north-west of them."""
 
     def truth(lon: np.ndarray, lat: np.ndarray, band: int) -> np.ndarray:
-        cloud = _field(lon, lat, date) > 0.4
-        shadow = _field(lon + 0.008, lat - 0.005, date) > 0.4
+        cloud = _field(lon, lat, date) > 0.5
+        shadow = _field(lon + 0.008, lat - 0.005, date) > 0.5
         return np.where(cloud, CLOUD, np.where(shadow, SHADOW, VEGETATION))
 
     return truth
@@ -46,8 +46,8 @@ def ground(date: int) -> Truth:
     """Numbers of a date: the landscape below clouds and shadows, which are wider than told."""
 
     def truth(lon: np.ndarray, lat: np.ndarray, band: int) -> np.ndarray:
-        cloud = np.clip((_field(lon, lat, date) - 0.3) * 2.5, 0, 1)
-        shade = np.clip((_field(lon + 0.008, lat - 0.005, date) - 0.3) * 2.5, 0, 0.7)
+        cloud = np.clip((_field(lon, lat, date) - 0.4) * 2.5, 0, 1)
+        shade = np.clip((_field(lon + 0.008, lat - 0.005, date) - 0.4) * 2.5, 0, 0.7)
         clear = landscape(lon, lat, band) * (0.94 + 0.02 * (date * 7 % 6)) * (1 - shade)
         return np.clip(clear * (1 - cloud) + (5200 - 150 * band) * cloud, 1, 65535)
 
