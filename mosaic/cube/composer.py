@@ -149,6 +149,7 @@ class Composer:
             to = Block([one for one in bands if one is not made.quality])
         else:
             to = reducer(made, [one for one in bands if one is not made.quality], tile.shape)
+        wanting: Bools | None = None
         for batch in self._batches(tile, bands):
             layers = [layer for some in batch for layer in some]
             shows: Mapping[int, Bools] = {}
@@ -160,11 +161,14 @@ class Composer:
                 for whole in covered.values():
                     whole &= seen.covered
                 shows = seen.shows
-                layers = [layer for layer in layers if layer in shows]
+                layers = [one for one in layers if one in shows]
+                if wanting is not None:  # what others have shown needn't be read
+                    layers = [one for one in layers if (shows[one] & wanting).any()]
             if not layers:
                 continue
             await self._draw(bands, tile, layers, batch, shows, to, covered, problems)
-            if await pooled(to.done):
+            wanting = await pooled(to.wanting)
+            if wanting is not None and not wanting.any():
                 break
         if isinstance(to, Block):
             items = await planned(partial(self._items, to))

@@ -45,9 +45,9 @@ class Block:
             kept[~valid[list(planes)]] = np.nan
             self.stacks[one.name] = kept
 
-    def done(self) -> bool:
-        """Whether no further layer can change anything."""
-        return False
+    def wanting(self) -> Bools | None:
+        """(H, W) pixels that further layers may change; None: all."""
+        return None
 
 
 def applied(

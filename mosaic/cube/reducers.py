@@ -27,8 +27,8 @@ class Reducer(Protocol):
     def feed(self, stacks: Stacks, planes: Sequence[int], rows: slice) -> None:
         """Some layers, in their order, of some rows."""
 
-    def done(self) -> bool:
-        """Whether no further layer can change anything."""
+    def wanting(self) -> Bools | None:
+        """(H, W) pixels that further layers may change; None: all."""
 
     def result(self) -> dict[str, tuple[Array, Bools]]:
         """By band: (H, W) numbers, and which pixels have one."""
@@ -66,7 +66,7 @@ class _Band(Protocol):
 
     def feed(self, values: Array, valid: Bools, planes: Sequence[int], rows: slice) -> None: ...
 
-    def done(self) -> bool: ...
+    def wanting(self) -> Bools | None: ...
 
     def result(self) -> Array: ...
 
@@ -81,8 +81,10 @@ class _Each:
         for name, band in self._bands.items():
             band.feed(*stacks[name], planes, rows)
 
-    def done(self) -> bool:
-        return all(band.done() for band in self._bands.values())
+    def wanting(self) -> Bools | None:
+        parts = [band.wanting() for band in self._bands.values()]
+        known = [part for part in parts if part is not None]
+        return np.logical_or.reduce(known) if len(known) == len(parts) else None
 
     def result(self) -> dict[str, tuple[Array, Bools]]:
         return {name: (band.result(), band.some) for name, band in self._bands.items()}
@@ -102,8 +104,8 @@ class _First:
             np.copyto(out, values[plane], where=new)
             some |= new
 
-    def done(self) -> bool:
-        return bool(self.some.all())
+    def wanting(self) -> Bools | None:
+        return ~self.some
 
     def result(self) -> Array:
         return self._out
@@ -127,8 +129,8 @@ class _Extreme:
             self._take(out, values[plane], out=out, where=valid[plane])
             some |= valid[plane]
 
-    def done(self) -> bool:
-        return False
+    def wanting(self) -> Bools | None:
+        return None
 
     def result(self) -> Array:
         return self._out
@@ -148,8 +150,8 @@ class _Count:
         for plane in planes:
             self._count[rows] += valid[plane]
 
-    def done(self) -> bool:
-        return False
+    def wanting(self) -> Bools | None:
+        return None
 
     def result(self) -> Array:
         return self._count
@@ -173,8 +175,8 @@ class _Mean:
             np.add(total, values[plane], out=total, where=valid[plane])
             count += valid[plane]
 
-    def done(self) -> bool:
-        return False
+    def wanting(self) -> Bools | None:
+        return None
 
     def result(self) -> Array:
         found: Array = self._sum / np.maximum(self._count, 1)
@@ -202,8 +204,8 @@ class _Std:
             mean += off / np.maximum(count, 1)
             squares += off * np.where(there, values[plane] - mean, 0.0)
 
-    def done(self) -> bool:
-        return False
+    def wanting(self) -> Bools | None:
+        return None
 
     def result(self) -> Array:
         found: Array = np.sqrt(self._squares / np.maximum(self._count, 1))
@@ -225,8 +227,8 @@ class _Percentile:
         chosen = np.array(planes, np.int64)
         called(percentile, values, valid, chosen, self._share, self._out[rows], self.some[rows])
 
-    def done(self) -> bool:
-        return False
+    def wanting(self) -> Bools | None:
+        return None
 
     def result(self) -> Array:
         return self._out
@@ -261,8 +263,8 @@ class _Best:
                 np.copyto(out[rows], values[plane], where=better)
                 np.copyto(self._some[name][rows], valid[plane], where=better)
 
-    def done(self) -> bool:
-        return False
+    def wanting(self) -> Bools | None:
+        return None
 
     def result(self) -> dict[str, tuple[Array, Bools]]:
         return {name: (out, self._some[name]) for name, out in self._out.items()}
@@ -297,8 +299,8 @@ class _Medoid:
             taken = np.take_along_axis(stacks[name][0][chosen], place, 0)[0]
             np.copyto(out[rows], taken, where=some)
 
-    def done(self) -> bool:
-        return False
+    def wanting(self) -> Bools | None:
+        return None
 
     def result(self) -> dict[str, tuple[Array, Bools]]:
         return {name: (out, self._some) for name, out in self._out.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +17,10 @@ import xarray as xr
 from odc.geo.geobox import GeoBox
 
 import mosaic
+from mosaic.cube.backend import MosaicBackend
 from mosaic.storage import Gate
 from tests.cube.conftest import Made, made
+from tests.cube.test_processes import run
 from tests.support.scenes import utm_scene
 from tests.support.series import write_series
 
@@ -330,3 +333,34 @@ def test_attributes_say_what_numbers_are(tmp_path: Path) -> None:
     known = np.isfinite(exact)
     np.testing.assert_array_equal(rounded.values[known], np.floor(exact[known] + 0.5))
     assert (rounded.values[~known] == 0).all()
+
+
+_ELSEWHERE = """
+import pickle, sys
+ds = pickle.load(open(sys.argv[1], "rb"))
+pickle.dump(ds.compute(scheduler="sync").B04.values, open(sys.argv[2], "wb"))
+"""
+
+
+@pytest.mark.parametrize("chunks", [None, {"x": 100}])
+def test_it_travels(series: Made, tmp_path: Path, chunks: dict[str, int] | None) -> None:
+    """To another process, as what was asked for; and equal ones have equal tokens."""
+    told: dict[str, Any] = {"method": "median", "mask": {"SCL": [9]}, "mask_dilate": 2}
+    ds = opened(series, chunks=chunks, groupby="month", **told)
+    data = pickle.dumps(ds)
+    assert len(data) < 40_000
+    (tmp_path / "in").write_bytes(data)
+    run(_ELSEWHERE, tmp_path / "in", tmp_path / "out")
+    want = opened(series, groupby="month", **told).B04.values
+    np.testing.assert_array_equal(pickle.loads((tmp_path / "out").read_bytes()), want)
+    tokens = {
+        opened(series, **{**told, **more}).encoding["mosaic"].choice.token
+        for more in ({}, {}, {"mask": {"SCL": [8]}}, {"mask_dilate": 3}, {"method": "mean"})
+    }
+    assert len(tokens) == 4
+
+
+def test_as_xarrays_backend(series: Made) -> None:
+    told: dict[str, Any] = {"bands": BANDS, "method": "max", "mask": {"SCL": [3]}}
+    with xr.open_dataset(series.path, engine=MosaicBackend, **told) as ds:
+        xr.testing.assert_equal(ds, opened(series, **told))

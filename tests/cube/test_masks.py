@@ -162,22 +162,38 @@ def test_without_a_classification_nothing_is_shown_silently(series: Made) -> Non
     assert (ds.B04.values > 0).any(axis=(1, 2)).tolist() == [True, True, False, *[True] * 5]
 
 
-def test_a_mask_that_cant_be_read(series: Made, tmp_path: Path) -> None:
+def test_what_doesnt_show_isnt_read(series: Made) -> None:
+    """Of scenes that are hidden as a whole the mask alone; of the first what is still open."""
+
+    def asked(**told: Any) -> int:
+        gate = Gate()
+        ds = mosaic.open(series.path, bands=["B04"], groupby="all", gate=gate, **told)
+        ds.load()
+        return sum(one.requests for one in gate.stats().origins)
+
+    masks = asked(method="max", mask={"SCL": [3, 4, 9]})
+    every = asked(method="max", mask={"SCL": [11]})
+    assert masks * 2 < every
+    assert masks < asked(mask={"SCL": [11]}) < every
+
+
+@pytest.mark.parametrize("band", ["SCL", "B04"])
+def test_what_cant_be_read(series: Made, tmp_path: Path, band: str) -> None:
     document = orjson.loads(series.items.read_bytes())
     for one in document["features"]:
         for asset in one["assets"].values():
             asset["href"] = str(series.items.parent / asset["href"])
     victim = document["features"][5]
-    data = bytearray(Path(victim["assets"]["SCL"]["href"]).read_bytes())
+    data = bytearray(Path(victim["assets"][band]["href"]).read_bytes())
     data[len(data) // 2 :] = bytes(len(data) - len(data) // 2)
-    victim["assets"]["SCL"]["href"] = str(tmp_path / "SCL.tif")
+    victim["assets"][band]["href"] = str(tmp_path / "SCL.tif")
     (tmp_path / "SCL.tif").write_bytes(data)
     told: dict[str, Any] = {"bands": ["B04"], "mask": {"SCL": [9]}, "gate": Gate(), "method": "max"}
-    with pytest.raises(ReadError, match=f"item {victim['id']} asset SCL"):
+    with pytest.raises(ReadError, match=f"item {victim['id']} asset {band}"):
         mosaic.open(document, **told).load()
     ds = mosaic.open(document, errors="ignore", **told).load()
     (problem,) = ds.mosaic.report()
-    assert (problem.item, problem.asset) == (victim["id"], "SCL")
+    assert (problem.item, problem.asset) == (victim["id"], band)
     covered = ds.B04_covered.values
     assert 0.2 < covered.mean() < 0.98
     sound = orjson.loads(series.items.read_bytes())
