@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mosaic import bridge
 from mosaic.cube.choice import Choice
 from mosaic.cube.composer import Composer, Made
 from mosaic.cube.cube import Cube, Found
@@ -27,7 +28,11 @@ class Composed(Cube):
         self._composer = None
 
     def composer(self) -> Composer:
-        """What makes its windows."""
+        """What makes its windows; from any thread but the loop's."""
+        return bridge.on_planner(self._made)
+
+    def _made(self) -> Composer:
+        """The same, on the planner's thread: a file's columns are read there."""
         if self._composer is None:
             assert self.choice.composite is not None
             self._composer = Composer(self.choice, self.choice.composite, self.scenes())
@@ -46,7 +51,7 @@ class Composed(Cube):
         found = self._blank(bands, (len(times), row.count, column.count))
         if not row.count or not column.count:
             return found
-        composer = self.composer()
+        composer = await bridge.planned(self._made)
 
         async def make(place: int, time: int) -> None:
             def put(name: str, tile: Tile, made: Made) -> None:

@@ -145,7 +145,8 @@ def _reduced(cube: Composed) -> Reading:
         covered = np.zeros(shape, bool)
     names = [one.name for one in bands]
     rows, columns = (Run(0, size) for size in target.shape)
-    how = cube.composer().made.how
+    composer = cube.composer()
+    how = composer.made.how
 
     def put(name: str, tile: Tile, made: Made) -> None:
         place = names.index(name)
@@ -155,7 +156,7 @@ def _reduced(cube: Composed) -> Reading:
         if made.covered is not None:
             covered[here] = made.covered
 
-    problems = bridge.run(cube.composer().window(names, 0, rows, columns, put))
+    problems = bridge.run(composer.window(names, 0, rows, columns, put))
     told = (*cube.problems, *problems)
     return Reading(values, valid, covered, told, target, tuple(names), Tally())
 

@@ -364,3 +364,46 @@ def test_as_xarrays_backend(series: Made) -> None:
     told: dict[str, Any] = {"bands": BANDS, "method": "max", "mask": {"SCL": [3]}}
     with xr.open_dataset(series.path, engine=MosaicBackend, **told) as ds:
         xr.testing.assert_equal(ds, opened(series, **told))
+
+
+def test_encodings_agree_before_anything_is_made_of_them(tmp_path: Path) -> None:
+    """Scenes of an old baseline are 1000 lower: brought up first, and not with ``raw``."""
+    items = write_series(tmp_path / "scenes", size=64, res=240.0, dates=4)
+    document = orjson.loads(items.read_bytes())
+    for one in document["features"]:
+        new = one["id"].endswith(("0", "2"))
+        one["properties"] |= {
+            "constellation": "sentinel-2",
+            "s2:processing_baseline": "05.10" if new else "03.01",
+        }
+    items.write_bytes(orjson.dumps(document))
+    told: dict[str, Any] = {"bands": ["B04"], "gate": KEPT}
+    raw = mosaic.open(items, groupby="id", raw=True, **told).load().B04
+    old = xr.DataArray([False, False, True, True] * 2, dims="time")
+    high = xr.where(raw > 0, raw + xr.where(old, 1000, 0), 0)
+    assert (high != raw).any()
+    for stack, more in ((high, {}), (raw, {"raw": True})):
+        known = stack.where(stack > 0)
+        for method in ("median", "min", "mean", "std"):
+            got = mosaic.open(items, method=method, over="id", **told, **more).B04
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)
+                same(got[0], EXACT[method](known), exact=method != "std")
+
+
+def test_groups_by_a_property_and_a_function(series: Made) -> None:
+    """Each group's layers are reduced by themselves, in the groups' order."""
+    days = stack(series)
+    by = {"even": [0, 2, 4], "odd": [1, 3, 5]}
+    dates = days.time.values.astype("datetime64[D]").tolist()
+
+    def parity(item: dict[str, Any]) -> str:
+        return "odd" if dates.index(item["datetime"].date()) % 2 else "even"
+
+    got = opened(series, method="max", groupby=parity)
+    assert got.sizes["time"] == 2
+    for place, some in enumerate(by.values()):
+        same(got.B04[place], days.B04.isel(time=some).max("time"))
+    cloudy = opened(series, method="count", groupby="eo:cloud_cover", over="id").B04
+    assert cloudy.sizes["time"] == 12
+    assert cloudy.max() == 1
