@@ -185,7 +185,7 @@ def plan(
         problems = made.problems
     else:
         wanted = chosen(made, place["bands"])
-        request, *_ = requested(made, target, wanted, datetime, resampling, False, mixed=True)
+        request, *_ = requested(made, target, wanted, datetime, resampling, raw, mixed=True)
         problems = made.problems
     found = bridge.run(survey(request, gate, ignore=errors == "ignore"))
     return replace(found, problems=(*problems, *found.problems))
@@ -206,7 +206,7 @@ def _window(
     told = {**place, "bands": band_names(place["bands"]), "also": how.names}
     mosaic = opened(source, gate=gate, raw=raw, errors=errors, **told)
     grid = {name: place[name] for name in ("bbox", "geobox", "crs", "resolution")}
-    return mosaic, _checked(target_of(mosaic, **grid))
+    return mosaic, _checked(bridge.on_planner(lambda: target_of(mosaic, **grid)))
 
 
 def _checked(grid: GeoBox) -> GeoBox:

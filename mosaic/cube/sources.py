@@ -96,7 +96,7 @@ def opened(
         raw=raw,
         skip_bad=errors == "ignore",
     )
-    return _of_items(stream, chosen, geobox)
+    return _of_items(stream, chosen, geobox, gate)
 
 
 def _kept(
@@ -214,9 +214,11 @@ class _Kept:
             yield one
 
 
-def _of_items(stream: Iterator[Found], chosen: Options, geobox: GeoBox | None) -> Opened:
+def _of_items(
+    stream: Iterator[Found], chosen: Options, geobox: GeoBox | None, gate: Gate
+) -> Opened:
     kept = _Kept()
-    gathered = gather(kept.noted(stream), chosen, kept.keep)
+    gathered = gather(kept.noted(stream), chosen, kept.keep, gate=gate)
     whole: Agreed
     try:
         if geobox is not None:
