@@ -152,6 +152,8 @@ class Composer:
         wanting: Bools | None = None
         for batch in self._batches(tile, bands):
             layers = [layer for some in batch for layer in some]
+            if not layers:
+                continue
             shows: Mapping[int, Bools] = {}
             if made.rules:
                 seen = await clear(

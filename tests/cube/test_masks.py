@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +272,8 @@ def test_a_function_that_fails_names_items_and_window(series: Made) -> None:
         f"S2_{zone}_{date}" for zone in (32, 33) for date in range(4)
     }
     assert isinstance(caught.value.__cause__, KeyError)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (str(again), again.window) == (str(caught.value), caught.value.window)
     for gives, said in (
         (lambda ds: ds, "came back as .*not as y, x of"),
         (lambda ds: 3, "it gave int, not a Dataset"),
