@@ -15,6 +15,7 @@ __all__ = [
     "check",
     "info",
     "open",
+    "open_tree",
     "plan",
     "read",
     "relocate",
@@ -250,6 +251,44 @@ def open(  # noqa: A001 - the verb
         best=best,
         mask=mask,
         mask_dilate=mask_dilate,
+        errors=errors,
+        chunks=chunks,
+        raw=raw,
+        gate=gate,
+    )
+
+
+def open_tree(
+    source: Any,
+    *,
+    bbox: Sequence[float] | None = None,
+    bands: Sequence[str] | str | None = None,
+    datetime: Any = None,
+    groupby: str | Callable[[dict[str, Any]], Any] | None = "id",
+    errors: str = "raise",
+    chunks: Any = None,
+    raw: bool = True,
+    gate: Gate | None = None,
+) -> xr.DataTree:
+    """The native pixels of each CRS and grid beside the lazy mosaic; nothing is read.
+
+    ``mosaic`` is what :func:`open` gives. Each other node holds the scenes that share a CRS and a
+    lattice of pixels, over all of their extent: ``EPSG_32632/10m`` has (time, y, x) arrays of the
+    bands that are stored so, never warped. ``groupby``: as in :func:`open`; by default each item is
+    a layer of its own, since scenes of one zone overlap. ``raw``: the files' own numbers, equal to
+    what rasterio reads; False: as :func:`open` has them. ``bbox``: west, south, east, north in
+    degrees, to which nodes are cut at their own pixels. Others are those of :func:`open`.
+
+    Raises what :func:`open` raises.
+    """
+    from mosaic.cube.tree import open_tree as opened
+
+    return opened(
+        source,
+        bbox=bbox,
+        bands=bands,
+        datetime=datetime,
+        groupby=groupby,
         errors=errors,
         chunks=chunks,
         raw=raw,

@@ -45,6 +45,8 @@ class Choice:
     """Whether numbers are the files' own."""
     gate: Gate
     """Through which files are read."""
+    native: bool = False
+    """Whether only scenes are read whose pixels are the grid's own."""
 
     @property
     def assets(self) -> list[str]:
@@ -65,7 +67,16 @@ class Choice:
             by = hashlib.sha1(by.time.tobytes() + by.of.tobytes()).hexdigest()
         source = self.source if isinstance(self.source, str) else ""
         grid = str(self.target.crs), tuple(self.target.affine), tuple(self.target.shape)
-        how = self.span, by, self.order, self.last, self.composite, self.ignore, self.raw
+        how = (
+            self.span,
+            by,
+            self.order,
+            self.last,
+            self.composite,
+            self.ignore,
+            self.raw,
+            self.native,
+        )
         told = source, self.stamp, grid, self.variables, how
         return hashlib.sha1(repr(told).encode()).hexdigest()
 

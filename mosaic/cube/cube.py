@@ -319,6 +319,7 @@ def found_in(choice: Choice, mosaic: Opened) -> Scenes:
         choice.last,
         choice.raw,
         choice.others,
+        choice.native,
     )
     if choice.composite is not None:
         problems = lacking(choice.composite, mosaic, found.groups.of)

@@ -63,12 +63,16 @@ def open_cube(
     raw: bool = False,
     gate: Gate | None = None,
     cache: bool = True,
+    native: bool = False,
 ) -> xr.Dataset:
-    """See :func:`mosaic.open`; ``cache``: what was read stays with its variable."""
+    """See :func:`mosaic.open`; ``cache``: what was read stays with its variable.
+
+    ``native``: only scenes are read whose pixels are the grid's own.
+    """
     how = asked(method, groupby, over, best, mask, mask_dilate)
     if errors not in ("raise", "ignore"):
         raise UsageError(f"errors={errors!r}: raise or ignore")
-    source = _steady(source)
+    source = steady(source)
     gate = gate or default_gate()
     if hasattr(resolution, "xy"):  # odc.geo's
         resolution = [abs(size) for size in resolution.xy]
@@ -101,6 +105,7 @@ def open_cube(
         errors == "ignore",
         raw,
         gate,
+        native,
     )
     found = bridge.on_planner(lambda: found_in(choice, mosaic))
     if callable(how.groupby):
@@ -119,7 +124,7 @@ def reduced(choice: Choice, cube: Composed, dtype: Any) -> Choice:
     return replace(choice, variables=tuple(bands))
 
 
-def _steady(source: Any) -> Any:
+def steady(source: Any) -> Any:
     """A path as it means the same from every folder."""
     if isinstance(source, os.PathLike):
         source = os.fspath(source)

@@ -15,6 +15,7 @@ from mosaic.catalog.columns import Longs
 from mosaic.catalog.opened import NEVER, Asset, Opened
 from mosaic.catalog.window import near
 from mosaic.cube.groups import GroupBy, Groups, grouped
+from mosaic.cube.native import on
 from mosaic.engine.reading import learned
 from mosaic.engine.scene import Scene
 from mosaic.errors import UsageError
@@ -109,11 +110,12 @@ def scenes(
     last: bool,
     raw: bool,
     others: Sequence[str] = (),
+    native: bool = False,
 ) -> Scenes:
     """The scenes that a target may need. Raises UsageError where there are none.
 
     ``last``: the undermost lies on top. ``others``: assets that are needed besides; what has only
-    these makes no layer.
+    these makes no layer. ``native``: only those whose pixels are the target's own.
     """
     crs = canonical(str(target.crs))
     found: dict[str, Longs] = {}
@@ -123,6 +125,8 @@ def scenes(
         # the mosaic's own grid was made to hold all of them
         own = target == mosaic.grid
         rows = np.arange(len(asset.item)) if own else near(target, crs, asset.grids)
+        if native:
+            rows = rows[on(target, crs, asset.grids.take(rows))]
         if span is not None:
             time = mosaic.time[asset.item[rows]]
             rows = rows[(time >= span[0]) & (time <= span[1])]
