@@ -54,6 +54,8 @@ class Gathered:
     """Where headers contradict items."""
     notes: list[str] = field(default_factory=list)
     """What else was noticed."""
+    doubles: str = ""
+    """That of these which tells of items given twice."""
     headers_read: int = 0
     """Files opened."""
     parents: dict[str, Json] = field(default_factory=dict)
@@ -104,7 +106,8 @@ def gather(
         )
     if doubles:
         shown = ", ".join(doubles[:3]) + (", …" if len(doubles) > 3 else "")
-        result.notes.append(f"{len(doubles)} items were given twice, the first is kept: {shown}")
+        result.doubles = f"{len(doubles)} items were given twice, the first is kept: {shown}"
+        result.notes.append(result.doubles)
     return result
 
 

@@ -239,8 +239,8 @@ def _of_items(
 ) -> Opened:
     kept = _Kept()
     gathered = gather(kept.noted(stream), chosen, kept.keep, gate=gate)
-    for note in gathered.notes:  # as a build says them
-        warnings.warn(note, stacklevel=2)
+    if gathered.doubles:
+        warnings.warn(gathered.doubles, stacklevel=2)
     whole: Agreed
     try:
         if geobox is not None:

@@ -13,7 +13,9 @@ import xarray as xr
 
 import mosaic
 from mosaic.errors import InputError, UsageError
-from tests.cube.conftest import Made
+from mosaic.storage import Gate
+from tests.cube.conftest import Made, made
+from tests.support.scenes import utm_scene
 
 
 def items(made: Made) -> dict[str, Any]:
@@ -90,3 +92,11 @@ def test_a_bad_item_is_an_error_or_in_the_report(native: Made) -> None:
 def test_a_source_that_is_none() -> None:
     with pytest.raises(UsageError, match="no source"):
         mosaic.open(42)
+
+
+def test_items_that_share_an_id_are_told(tmp_path: Path) -> None:
+    one = made(tmp_path, [utm_scene(n, 32632, 9, 47, 64, 60.0) for n in "ab"])
+    twice = items(one)["features"]
+    twice[1]["id"] = twice[0]["id"]
+    with pytest.warns(UserWarning, match="1 items were given twice, the first is kept: a"):
+        mosaic.open(twice, gate=Gate())
