@@ -57,7 +57,7 @@ class Site:
         if where.startswith("<"):
             return self.vrt(where, folder)
         href = self.href(where, folder)
-        if href.startswith("/vsi") or not href.startswith("/") and not is_remote(href):
+        if href.startswith("/vsi") or (not href.startswith("/") and not is_remote(href)):
             raise CatalogError(f"{self.folder}: the gateway can't read {where.split('?')[0]}")
         return location(self.url(href))
 

@@ -72,9 +72,7 @@ def load(name: str, folder: Path, gate: Gate) -> Served:
     azure: dict[str, str] = {}
     members = Members(_hrefs(columns, folder, needed, hosts, azure))
     files = frozenset(str(one) for one in document["mosaic:files"])
-    return Served(
-        name, folder, stamp, document, opened, files, members, frozenset(hosts), azure
-    )
+    return Served(name, folder, stamp, document, opened, files, members, frozenset(hosts), azure)
 
 
 def _hrefs(
