@@ -114,6 +114,7 @@ class Gateway:
             answers = Answers(self.gate, stall=told.stall)
             pages = Pages(self._catalogs, Copies(folder), answers, lambda: self.url)
             app = web.Application(middlewares=[guard.middleware])
+            app.on_response_prepare.append(guard.sign)
             app.add_routes(pages.routes())
             app.add_routes(_Own(self.gate, guard, pages, answers).routes())
             runner = web.AppRunner(

@@ -25,9 +25,9 @@ class Door:
 
     def enter(self, server: web.Server) -> asyncio.BaseProtocol:
         """The protocol of a new connection."""
-        if len(self._open) >= self._sweep:
+        if len(self._open) >= min(self._sweep, self._options.connections):
             self._open = {one: told for one, told in self._open.items() if _is_open(one)}
-            self._sweep = max(_FEW, min(2 * len(self._open), self._options.connections))
+            self._sweep = max(_FEW, 2 * len(self._open))
         if len(self._open) >= self._options.connections:
             return _Full()
         protocol: asyncio.BaseProtocol = server()

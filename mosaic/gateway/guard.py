@@ -22,6 +22,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _LOG = logging.getLogger("mosaic.gateway")
 _OPEN = ("/healthz",)
 """What is answered without a token, and however long the queue."""
+_ROUTES = ("raw", "catalogs", "tiles", "metrics", "healthz")
 _PATH = 4096
 """Characters of a path at most."""
 
@@ -51,11 +52,15 @@ class Guard:
         response: web.StreamResponse | None = None
         try:
             response = await self._checked(request, handler)
-            response.headers.setdefault("X-Content-Type-Options", "nosniff")
             return response
         finally:  # a client that left is told of, too
             status = response.status if response is not None else 499
             self._note(request, status, time.monotonic() - began)
+
+    async def sign(self, request: web.Request, response: web.StreamResponse) -> None:
+        """What every answer says besides."""
+        response.headers["Server"] = "mosaic"
+        response.headers["X-Content-Type-Options"] = "nosniff"
 
     async def _checked(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         refusal = self._refusal(request)
@@ -81,6 +86,8 @@ class Guard:
     def _refusal(self, request: web.Request) -> web.Response | None:
         if request.method not in ("GET", "HEAD"):
             return told(405, "only GET and HEAD", Allow="GET, HEAD")
+        if not request.raw_path.startswith("/"):
+            return told(400, "only paths: this is no proxy")
         if not self._knows(request.headers.get("Host", "")):
             return told(421, "this gateway isn't known by such a name; see its --url")
         if len(request.raw_path) > _PATH:
@@ -123,8 +130,8 @@ class Guard:
         return hmac.compare_digest(shown, self._options.token.encode())
 
     def _note(self, request: web.Request, status: int, seconds: float) -> None:
-        route = request.raw_path.split("?", 1)[0].split("/")[1][:16] if request.raw_path else ""
-        kind = route if route in ("raw", "catalogs", "tiles", "metrics", "healthz") else "other"
+        route = request.raw_path.split("?", 1)[0].removeprefix("/").split("/")[0]
+        kind = route if route in _ROUTES else "other"
         self.answers[kind, status] += 1
         if _LOG.isEnabledFor(logging.INFO):
             # the path as it was sent, so percent-encoded; of a query nothing is told

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from mosaic.errors import UsageError
@@ -19,7 +19,7 @@ class Options:
     """Port; 0 for any that is free."""
     url: str = ""
     """URL under which clients reach it, or empty for that of ``host`` and ``port``."""
-    token: str = ""
+    token: str = field(default="", repr=False)
     """What clients must show; empty for nobody to be asked, on this machine only."""
     redirects: tuple[str, ...] = ()
     """Patterns of hosts to which storage may redirect, besides those that the catalogs name."""
