@@ -52,6 +52,10 @@ bench-warp: $(VENV)/.dev  ## the compiled kernels: nanoseconds a pixel, and the 
 bench-index: $(VENV)/.dev  ## builds of 1,000 to a million items, and reads of their indexes
 	$(PY) -m pytest -q -s -m bench tests/benchmarks/bench_index.py $(ARGS)
 
+.PHONY: bench-search
+bench-search: $(VENV)/.dev  ## a hundred thousand items from a STAC API into a mosaic
+	$(PY) -m pytest -q -s -m bench tests/benchmarks/bench_search.py $(ARGS)
+
 .PHONY: lint
 lint: $(VENV)/.dev  ## ruff, mypy and the import rules
 	$(VENV)/bin/ruff check .

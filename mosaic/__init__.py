@@ -18,6 +18,7 @@ __all__ = [
     "plan",
     "read",
     "relocate",
+    "search",
     "stats",
 ]
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from mosaic.builder.report import Report
+    from mosaic.builder.search import Search
     from mosaic.checker.findings import CheckReport
     from mosaic.cube.scripts import Reading
     from mosaic.engine.plan import Plan
@@ -41,8 +43,8 @@ def build(
     res: float | Sequence[float] | None = None,
     bbox: Sequence[float] | None = None,
     bands: Sequence[str] | None = None,
-    resampling: str | Mapping[str, str] = "nearest",
-    sort: str = "-datetime",
+    resampling: str | Mapping[str, str] | None = None,
+    sort: str | None = None,
     slices: str = "none",
     stacks: Sequence[Sequence[str]] = (),
     overview: float | None = None,
@@ -53,31 +55,47 @@ def build(
     overwrite: bool = False,
     skip_bad: bool = False,
     verify: bool = False,
+    recipe: str | os.PathLike[str] | None = None,
+    collections: str | Sequence[str] | None = None,
+    ids: str | Sequence[str] | None = None,
+    intersects: Any = None,
+    datetime: Any = None,
+    query: str | Sequence[str] | Mapping[str, Any] | None = None,
+    filter: str | Mapping[str, Any] | None = None,  # noqa: A002 - pystac-client's name
+    sortby: str | Sequence[str] | None = None,
+    max_items: int | None = None,
 ) -> Report:
     """Builds a mosaic: a folder with a STAC catalog, ``items.parquet`` and GDAL tile indexes.
 
-    ``source``: raster files, folders, globs, STAC documents or items as dicts; one or a list.
-    ``out``: the folder, which appears whole or not at all.
-    ``dst_crs``: ``auto``, ``utm`` or a CRS. ``res``: pixel size, or (width, height), in its
-    units. ``bbox``: west, south, east, north in degrees. ``bands``: asset keys, band names or
-    common names. ``resampling``: rasterio's name, or a mapping from asset to name with ``*``
-    for the others. ``sort``: a property; the first in its order lies on top (``-datetime``: the
-    newest). ``slices``: ``none``, ``day``, ``month`` or ``year``. ``stacks``: lists of
-    single-band assets. ``overview``: pixel size, in units of the CRS, of a coarse image of the
-    whole for each asset. ``nodata``, ``dtype``: for sources that declare none. ``item_files``:
-    most items of which each is also written as a JSON file. ``raw``: the files' own numbers,
-    with no scale and offset. ``skip_bad``: leave out, and report, what can't be indexed.
-    ``verify``: read every header and believe it.
+    ``source``: raster files, folders, globs, STAC documents or items as dicts;
+    ``stac+https://…`` (a STAC API), a recipe's name, or what :func:`search` gives; one or a
+    list. ``out``: the folder, which appears whole or not at all. ``dst_crs``: ``auto``, ``utm``
+    or a CRS. ``res``: pixel size, or (width, height), in its units. ``bbox``: west, south,
+    east, north in degrees. ``bands``: asset keys, band names or common names. ``resampling``:
+    rasterio's name (``nearest``), or a mapping from asset to name with ``*`` for the others.
+    ``sort``: a property; the first in its order lies on top (``-datetime``: the newest).
+    ``slices``: ``none``, ``day``, ``month`` or ``year``. ``stacks``: lists of single-band
+    assets. ``overview``: pixel size, in units of the CRS, of a coarse image of the whole for
+    each asset. ``nodata``, ``dtype``: for sources that declare none. ``item_files``: most items
+    of which each is also written as a JSON file. ``raw``: the files' own numbers, with no scale
+    and offset. ``skip_bad``: leave out, and report, what can't be indexed. ``verify``: read
+    every header and believe it. ``recipe``: what is known of the items' collection, by name or
+    file; it says what is left out here, and what the items leave unsaid. ``collections`` and
+    the following: what is asked of an API, as in :func:`search`.
 
     Raises :class:`~mosaic.errors.InputError` with a problem for each item that can't be
     indexed, :class:`~mosaic.errors.CatalogError` when the folder can't be written,
+    :class:`~mosaic.errors.SearchError` when an API can't be searched,
     :class:`~mosaic.errors.UsageError` for an argument that can't be meant. Then nothing has
     changed.
     """
     from mosaic.builder.make import make
     from mosaic.builder.options import options
+    from mosaic.builder.search import Search, recipe_of
+    from mosaic.searcher.request import flags
 
-    sources = [source] if isinstance(source, str | os.PathLike | dict) else list(source)
+    is_one = isinstance(source, str | os.PathLike | dict | Search)
+    sources = [source] if is_one else list(source)
     chosen = options(
         dst_crs=dst_crs,
         res=res,
@@ -95,6 +113,17 @@ def build(
         skip_bad=skip_bad,
         verify=verify,
         overwrite=overwrite,
+        recipe=recipe_of(sources, os.fspath(recipe) if recipe else None),
+        search=flags(
+            collections=collections,
+            ids=ids,
+            intersects=intersects,
+            datetime=datetime,
+            query=query,
+            filter=filter,
+            sortby=sortby,
+            max_items=max_items,
+        ),
     )
     return make(sources, out, chosen)
 
@@ -296,6 +325,52 @@ def relocate(folder: str | os.PathLike[str], base: str | None = None) -> list[st
     from mosaic.builder.info import relocate as rewrite
 
     return rewrite(folder, base)
+
+
+def search(
+    source: str,
+    *,
+    collections: str | Sequence[str] | None = None,
+    ids: str | Sequence[str] | None = None,
+    bbox: Sequence[float] | None = None,
+    intersects: Any = None,
+    datetime: Any = None,
+    query: str | Sequence[str] | Mapping[str, Any] | None = None,
+    filter: str | Mapping[str, Any] | None = None,  # noqa: A002 - pystac-client's name
+    sortby: str | Sequence[str] | None = None,
+    max_items: int | None = None,
+    limit: int = 100,
+    method: str | None = None,
+) -> Search:
+    """A search of a STAC API: ``mosaic.build(mosaic.search(...), out)``. Nobody is asked yet.
+
+    ``source``: the API's root (``https://…``), a static catalog's, or a recipe. The others as in
+    pystac-client; ``bbox``: west, south, east, north in degrees (east < west crosses 180).
+    ``limit``: items a page. Iterate over the search for items as dicts, each once, or
+    ``save(path)`` them; building and saving go on where an earlier attempt was interrupted.
+
+    Raises :class:`~mosaic.errors.UsageError` for an argument that can't be meant; whoever makes the
+    search gets :class:`~mosaic.errors.SearchError` when the API can't be searched.
+    """
+    from mosaic.builder.search import search as asked
+    from mosaic.searcher.request import flags
+
+    return asked(
+        source,
+        flags(
+            collections=collections,
+            ids=ids,
+            bbox=bbox,
+            intersects=intersects,
+            datetime=datetime,
+            query=query,
+            filter=filter,
+            sortby=sortby,
+            max_items=max_items,
+            limit=limit,
+            method=method,
+        ),
+    )
 
 
 def stats() -> Stats:

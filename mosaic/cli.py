@@ -51,6 +51,61 @@ class _Names(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return tuple(word.strip() for word in value.split(",") if word.strip())
 
 
+def _asked(command: Any) -> Any:
+    """Adds the flags of a search, in pystac-client's words."""
+    for option in reversed(
+        [
+            click.option(
+                "-c",
+                "--collections",
+                type=_Names(),
+                multiple=True,
+                help="Collections to search: ids. Repeatable.",
+            ),
+            click.option("--ids", type=_Names(), multiple=True, help="Ids of items. Repeatable."),
+            click.option(
+                "--intersects", metavar="GEOJSON", help="A geometry or Feature: file or text."
+            ),
+            click.option(
+                "--datetime",
+                metavar="WHEN",
+                help="An instant or interval: 2025-06, 2025-06-01/2025-06-15, 2025-06-01/..",
+            ),
+            click.option(
+                "--query",
+                metavar="CONDITION",
+                multiple=True,
+                help="Such as 'eo:cloud_cover<10', or JSON. Repeatable.",
+            ),
+            click.option("--filter", metavar="CQL2", help="CQL2, as text or JSON."),
+            click.option(
+                "--sortby",
+                type=_Names(),
+                multiple=True,
+                help="What the API sorts by, such as -properties.datetime. Repeatable.",
+            ),
+            click.option("--max-items", type=click.IntRange(min=1), metavar="N", help="At most N."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+_PLAIN = ("intersects", "datetime", "query", "filter", "max_items")
+
+
+def _flags(given: dict[str, Any], **more: Any) -> Any:
+    """The flags of a search, taken out of what a command was given."""
+    from mosaic.searcher.request import flags
+
+    told: dict[str, Any] = {
+        key: [word for words in given.pop(key) for word in words]
+        for key in ("collections", "ids", "sortby")
+    }
+    told |= {key: given.pop(key) for key in _PLAIN}
+    return flags(**told, **more)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(mosaic.__version__, "--version", message="mosaic %(version)s")
 def main() -> None:
@@ -66,6 +121,8 @@ def main() -> None:
     required=True,
     help="Folder to write; it appears whole or not at all.",
 )
+@_asked
+@click.option("--recipe", metavar="NAME", help="What is known of the items: a name or a file.")
 @click.option(
     "--dst-crs",
     metavar="CRS",
@@ -91,16 +148,14 @@ def main() -> None:
     "--resampling",
     metavar="METHOD",
     multiple=True,
-    default=("nearest",),
-    show_default=True,
-    help="nearest, bilinear, cubic, …; or for one asset, such as SCL=nearest. Repeatable.",
+    help="nearest (the default), bilinear, cubic, …; or for one asset, such as SCL=nearest. "
+    "Repeatable.",
 )
 @click.option(
     "--sort",
     metavar="PROPERTY",
-    default="-datetime",
-    show_default=True,
-    help="Which scene lies on top: the one with the smallest value, with '-' the greatest.",
+    help="Which scene lies on top: the one with the smallest value, with '-' the greatest; "
+    "default: -datetime.",
 )
 @click.option(
     "--slices",
@@ -158,12 +213,20 @@ def build(
 
     SOURCE is a raster file, a folder, a glob, a STAC Item, ItemCollection, Catalog or Collection
     (JSON, NDJSON) or stac-geoparquet; '-' reads a list of these, or items, from standard input.
+    stac+https://… searches a STAC API, a recipe (`mosaic recipes`) the one that it knows.
     """
     from mosaic.builder.make import make
     from mosaic.builder.options import options
+    from mosaic.builder.search import recipe_of
 
     with _errors(as_json, verbose):
-        picked = options(res=res or None, resampling=_methods(resampling), **chosen)
+        picked = options(
+            res=res or None,
+            resampling=_methods(resampling),
+            search=_flags(chosen),
+            recipe=recipe_of(source, chosen.pop("recipe")),
+            **chosen,
+        )
         with _progress(quiet or as_json) as progress:
             report = make(source, out, picked, progress)
         if as_json:
@@ -172,8 +235,77 @@ def build(
             _summary(report.as_dict(), verbose)
 
 
-def _methods(words: tuple[str, ...]) -> tuple[str, ...]:
-    return words if any("=" not in word for word in words) else ("nearest", *words)
+def _methods(words: tuple[str, ...]) -> tuple[str, ...] | None:
+    return words or None
+
+
+@main.command()
+@click.argument("source")
+@click.option(
+    "-o",
+    "--out",
+    metavar="FILE",
+    help="File to write: NDJSON, or an ItemCollection by .json; default: NDJSON on stdout.",
+)
+@_asked
+@click.option("--bbox", type=_Bbox(), help="West,south,east,north in degrees.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 10_000),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="Items a page.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(["GET", "POST"], case_sensitive=False),
+    help="How pages are asked for; default: POST where the API offers it.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+def search(
+    source: str,
+    out: str | None,
+    bbox: tuple[float, ...] | None,
+    limit: int,
+    method: str | None,
+    quiet: bool,
+    **chosen: Any,
+) -> None:
+    """Search SOURCE, a STAC API (https://…) or a recipe, for items.
+
+    With -o a search that is interrupted goes on where it stopped when it is asked again.
+    """
+    from mosaic.builder.search import search as asked
+
+    with _errors(False, True):
+        wanted = asked(source, _flags(chosen, bbox=bbox, limit=limit, method=method))
+        if out is None:
+            for item in wanted:
+                click.echo(orjson.dumps(item).decode())
+            return
+        with _progress(quiet) as progress:
+            outcome = wanted.save(out, lambda count, total: progress("found", count))
+        if not quiet:
+            click.echo(f"{outcome.count:,} items written to {out}", err=True)
+            for note in outcome.notes:
+                click.echo(f"note     {note}", err=True)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
+def recipes(as_json: bool) -> None:
+    """List the recipes: collections that `mosaic build NAME` knows."""
+    from mosaic.recipes.load import load_all
+
+    with _errors(as_json, True):
+        found = load_all()
+        if as_json:
+            _print_json([recipe.as_dict() for recipe in found])
+            return
+        width = max((len(recipe.name) for recipe in found), default=0)
+        for recipe in found:
+            click.echo(f"{recipe.name:{width}}  {recipe.title}")
 
 
 @main.command()

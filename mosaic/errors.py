@@ -10,6 +10,10 @@
     │   ├── NotACatalogError  the folder holds no mosaic
     │   ├── CatalogExistsError  it holds one already, or files of somebody else
     │   └── BrokenCatalogError  a mosaic breaks its own rules; carries a Problem each
+    ├── SearchError           a STAC API can't be searched, or its answers can't be believed
+    │   ├── UnknownCollectionError  it has no such collection (also a LookupError)
+    │   └── PagingError       its pages don't end, or change while they are read
+    ├── RecipeError           a recipe breaks its schema; carries file, line and key
     ├── SourceMismatchError   an item and its file contradict each other
     ├── HeaderError           a raster's header can't be read
     ├── ReadError             pixels can't be had; carries a Problem each, and its cause
@@ -134,6 +138,52 @@ class BrokenCatalogError(CatalogError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class SearchError(MosaicError):
+    """A STAC API that can't be searched, or whose answers can't be believed."""
+
+    def __init__(self, what: str, advice: str = "", *, status: int | None = None) -> None:
+        self.what = what
+        self.advice = advice
+        self.status = status
+        super().__init__(f"{what}; {advice}" if advice else what)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_search_error, (type(self), self.what, self.advice, self.status))
+
+
+def _search_error(
+    kind: type[SearchError], what: str, advice: str, status: int | None
+) -> SearchError:
+    return kind(what, advice, status=status)
+
+
+class UnknownCollectionError(SearchError, LookupError):
+    """A collection that an API doesn't have."""
+
+
+class PagingError(SearchError):
+    """Pages that don't end, or that change while they are read."""
+
+
+class RecipeError(MosaicError):
+    """A recipe that breaks its schema."""
+
+    def __init__(self, what: str, *, file: str, line: int = 0, key: str = "") -> None:
+        self.what = what
+        self.file = file
+        self.line = line
+        self.key = key
+        where = f"{file} line {line}" if line else file
+        super().__init__(f"{where}: {key}: {what}" if key else f"{where}: {what}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_recipe_error, (self.what, self.file, self.line, self.key))
+
+
+def _recipe_error(what: str, file: str, line: int, key: str) -> RecipeError:
+    return RecipeError(what, file=file, line=line, key=key)
 
 
 class SourceMismatchError(InputError):

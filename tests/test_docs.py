@@ -18,12 +18,14 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
 import pyarrow.parquet as pq
 import pytest
 import rasterio
+import requests
 from click.testing import CliRunner
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
@@ -31,6 +33,7 @@ from rasterio.windows import from_bounds
 
 from catalogs import demo
 from mosaic.cli import main
+from tests.support.stac_api import rustac
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -81,6 +84,26 @@ def test_the_demo_leaves_a_picture_and_a_mosaic(place: Path) -> None:
     assert (place / "demo/mosaic/B04_B03_B02.vrt").is_file()
 
 
+@pytest.fixture
+def example_api(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The README's API, https://stac.example.com/v1, is a real server with the demo's items."""
+    document = orjson.loads((place / "demo/scenes/items.json").read_bytes())
+    for item in document["features"]:
+        for asset in item["assets"].values():
+            asset["href"] = str(place / "demo/scenes" / asset["href"])
+    asked = requests.Session.request
+    with rustac(place / "api", [], document["features"]) as api:
+
+        def request(self: requests.Session, method: str, url: str, **more: Any) -> Any:
+            url = url.replace("https://stac.example.com/v1", api.url)
+            return asked(self, method, url, **more)
+
+        monkeypatch.setattr(requests.Session, "request", request)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        yield
+
+
+@pytest.mark.usefixtures("example_api")
 def test_every_block_of_the_readme_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
     monkeypatch.setenv("XDG_CACHE_HOME", str(place / "cache"))  # no schemas of this machine

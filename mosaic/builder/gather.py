@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import shapely
 
-from mosaic.builder.inputs import Given, Parent
+from mosaic.builder.inputs import Found, Noted, Parent
 from mosaic.builder.options import Options
 from mosaic.builder.scan import asset as asset_of
 from mosaic.builder.scan import band_fields, footprint
@@ -31,6 +31,7 @@ from mosaic.catalog.stac import TIMES, crs_fields, upgrade
 from mosaic.catalog.table import Builder, utc
 from mosaic.errors import HeaderError, Problem, UsageError
 from mosaic.grid import Grids
+from mosaic.recipes.fill import filled, key_of
 
 Json = dict[str, Any]
 
@@ -70,7 +71,7 @@ class _Pending:
 
 
 def gather(
-    given: Iterable[Given | Parent | Problem],
+    given: Iterable[Found],
     options: Options,
     keep: Callable[[Json], None],
     progress: Callable[[int], None] = lambda count: None,
@@ -114,7 +115,7 @@ def _uncollected() -> Iterator[None]:
 
 
 def _prepared(
-    chunk: list[Given | Parent | Problem],
+    chunk: list[Found],
     options: Options,
     result: Gathered,
     seen: dict[str, set[str]],
@@ -123,6 +124,9 @@ def _prepared(
     for one in chunk:
         if isinstance(one, Problem):
             result.bad.append(one)
+            continue
+        if isinstance(one, Noted):
+            result.notes.append(one.text)
             continue
         if isinstance(one, Parent):
             result.parents[str(one.collection.get("id"))] = one.collection
@@ -133,6 +137,8 @@ def _prepared(
             if not _name(one.item):
                 raise UsageError("has no id")
             item = _sound(upgrade(one.item))
+            if options.recipe:
+                item = filled(item, options.recipe)
             known = seen.setdefault(str(item.get("collection") or ""), set())
             if name in known:
                 doubles.append(name)
@@ -236,7 +242,7 @@ def _chosen(item: Json, base: str, options: Options, result: Gathered) -> _Pendi
     name = str(item.get("id", ""))
     if options.bands:
         result.available.update(dict.fromkeys(item["assets"]))
-        found = {band: asset_for(item, band) for band in options.bands}
+        found = {band: _key(item, band, options) for band in options.bands}
         keys = {band: key for band, key in found.items() if key}
     else:
         keys = {key: key for key in data_assets(item)}
@@ -259,6 +265,12 @@ def _chosen(item: Json, base: str, options: Options, result: Gathered) -> _Pendi
         if not source.href.startswith(("/", "https://", "s3://")):
             location(source.href)  # a scheme that GDAL can't read
     return _Pending(item, base, found_sources)
+
+
+def _key(item: Json, band: str, options: Options) -> str | None:
+    """Key of the asset that a band's name means: as the recipe says, else as the item says."""
+    rule = options.recipe.band(band) if options.recipe else None
+    return key_of(item, rule) if rule else asset_for(item, band)
 
 
 def _headers(
@@ -296,7 +308,7 @@ def _add(
     assets = dict(item["assets"])
     for source in one.sources:
         kind = (str(item.get("collection") or ""), source.asset)
-        key = asset_for(item, source.asset) or source.asset
+        key = _key(item, source.asset, options) or source.asset
         said = source.bands
         header = headers.get(source.href)
         if isinstance(header, HeaderError):
@@ -444,7 +456,8 @@ def _with_nodata(source: Source, options: Options) -> Source:
             for band in bands
         )
         return replace(source, bands=data, mask_nodata=True)
-    undeclared = source.href.lower().endswith((".jp2", ".j2k"))
+    rule = options.recipe.band(source.asset) if options.recipe else None
+    undeclared = source.href.lower().endswith((".jp2", ".j2k")) or (rule and rule.undeclared)
     if undeclared and any(band.nodata is not None for band in bands):
         return replace(source, mask_nodata=True)
     return source

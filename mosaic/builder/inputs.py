@@ -52,7 +52,15 @@ class Parent:
     """The collection, of any STAC version."""
 
 
-Found = Given | Parent | Problem
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What should be said of how items were found."""
+
+    text: str
+    """One clause or more."""
+
+
+Found = Given | Parent | Noted | Problem
 
 
 @dataclass(slots=True)
@@ -114,7 +122,9 @@ def _listed(stream: IO[bytes], seen: _Seen) -> Iterator[Found]:
 def _path(name: str, seen: _Seen) -> Iterator[Found]:
     if "://" in name or name.startswith("/vsi"):
         if name.lower().split("?")[0].endswith(DOCUMENTS):
-            raise UsageError(f"{name}: STAC documents are read from files; download it first")
+            raise UsageError(
+                f"{name}: download it first; STAC is read from the web as JSON, or searched as stac+https://…"
+            )
         seen.rasters[resolve(name, "/")] = None
         return
     path = Path(name).expanduser()

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
@@ -23,6 +24,7 @@ from mosaic.builder.overview import overview_factor, write_overview
 from mosaic.builder.parquet import write_items
 from mosaic.builder.publish import building
 from mosaic.builder.report import Encoded, Report
+from mosaic.builder.search import Search, known, requests, searching
 from mosaic.builder.settle import settled
 from mosaic.builder.spool import spool
 from mosaic.builder.tiles import Frame, tiles
@@ -36,7 +38,7 @@ Progress = Callable[[str, int], None]
 
 
 def make(
-    sources: Sequence[Source],
+    sources: Sequence[Source | Search],
     out: str | os.PathLike[str],
     options: Options,
     progress: Progress = lambda step, done: None,
@@ -45,9 +47,17 @@ def make(
     """Builds a mosaic from sources into a folder. See :func:`mosaic.build`."""
     started = time.monotonic()
     target = Path(out).expanduser().absolute()
-    with building(target, options.overwrite) as folder, spool(folder, target) as spooled:
+    wanted, read = requests(sources, options)
+    with (
+        searching(wanted, target, progress) as searched,
+        building(target, options.overwrite) as folder,
+        spool(folder, target) as spooled,
+    ):
         gathered = gather(
-            items(sources, stdin), options, spooled.keep, lambda count: progress("items", count)
+            chain(searched, items(read, stdin)),
+            options,
+            spooled.keep,
+            lambda count: progress("items", count),
         )
         found = settled(gathered, options)
         table, chosen, place, z = found.table, found.common, found.frame, found.z
@@ -102,6 +112,7 @@ def make(
             stacks,
             slice_files,
         )
+        document |= known(options.recipe, wanted, indexes)
         left_out = _left_out(gathered.bad, table, indexes)
         if left_out:
             document["mosaic:left_out"] = left_out

@@ -10,6 +10,11 @@ from mosaic.catalog.gti import GDAL_RESAMPLING
 from mosaic.catalog.source import GDAL_TYPES
 from mosaic.errors import UsageError
 from mosaic.grid import Bounds, canonical
+from mosaic.recipes.recipe import Recipe
+from mosaic.searcher.request import Flags
+
+NOTHING = Flags()
+_OF_CLASSES = ("nearest", "mode")
 
 SLICES = {"none": 0, "year": 4, "month": 7, "day": 10}
 """Time slices to the length of the part of an RFC 3339 time that names them."""
@@ -55,6 +60,10 @@ class Options:
     """Whether every header is read and believed instead of the items."""
     overwrite: bool = False
     """Whether a mosaic that is there already is replaced."""
+    search: Flags = NOTHING
+    """What is asked of the STAC APIs among the sources, beside the bbox."""
+    recipe: Recipe | None = None
+    """What is known of the items' collection, or None."""
 
     def method(self, asset: str) -> str:
         """Resampling method of an asset."""
@@ -67,8 +76,8 @@ def options(
     res: float | Sequence[float] | None = None,
     bbox: Sequence[float] | None = None,
     bands: Sequence[str] | None = None,
-    resampling: str | Mapping[str, str] | Sequence[str] = "nearest",
-    sort: str = "-datetime",
+    resampling: str | Mapping[str, str] | Sequence[str] | None = None,
+    sort: str | None = None,
     slices: str = "none",
     stacks: Sequence[Sequence[str]] = (),
     overview: float | None = None,
@@ -79,14 +88,22 @@ def options(
     skip_bad: bool = False,
     verify: bool = False,
     overwrite: bool = False,
+    search: Flags = NOTHING,
+    recipe: Recipe | None = None,
 ) -> Options:
-    """Options from what a person writes.
+    """Options from what a person writes; what is left out is the recipe's to say, if there is one.
 
     Raises :class:`~mosaic.errors.UsageError` that names the option and what it takes.
     """
-    default, own = _resampling(resampling)
     names = tuple(dict.fromkeys(bands or ()))
     stacked = tuple(tuple(members) for members in stacks)
+    if recipe:
+        resampling = _known_methods(recipe, resampling)
+        sort = recipe.sort if sort is None else sort
+        names = names or tuple(rule.name for rule in recipe.bands if rule.default)
+        stacked = stacked or tuple(one for one in recipe.stacks if set(one) <= set(names))
+    default, own = _resampling("nearest" if resampling is None else resampling)
+    sort = "-datetime" if sort is None else sort
     for members in stacked:
         if len(members) < 2:
             raise UsageError(f"--stack {','.join(members)}: a stack has two bands or more")
@@ -121,7 +138,31 @@ def options(
         skip_bad=skip_bad,
         verify=verify,
         overwrite=overwrite,
+        search=search,
+        recipe=recipe,
     )
+
+
+def _known_methods(
+    recipe: Recipe, given: str | Mapping[str, str] | Sequence[str] | None
+) -> dict[str, str]:
+    """A recipe's methods, under those that a user gives; classes stay classes unless named."""
+    default, own = _resampling("nearest" if given is None else given)
+    is_told = given is not None and any("=" not in w for w in _words(given))
+    methods = {
+        name: default if is_told and rule.resampling not in _OF_CLASSES else rule.resampling
+        for rule in recipe.bands
+        for name in (rule.name, rule.common_name)
+        if name
+    }
+    return {"*": default, **methods, **dict(own)}
+
+
+def _words(given: str | Mapping[str, str] | Sequence[str]) -> list[str]:
+    """Words of a choice without those for one asset."""
+    if isinstance(given, Mapping):
+        return ["*"] if "*" in given else []
+    return [given] if isinstance(given, str) else list(given)
 
 
 def _resampling(

@@ -31,6 +31,7 @@ from mosaic.catalog.layout import MARK
 from mosaic.catalog.opened import NEVER, Asset, Opened, Variant, open_mosaic
 from mosaic.catalog.stac import upgrade
 from mosaic.catalog.table import Assets, Table
+from mosaic.cube.choice import is_stamped, stamp
 from mosaic.cube.items import found, is_document, is_json, is_parquet
 from mosaic.engine.reading import degrees, pixel_size
 from mosaic.errors import InputError, NotACatalogError, UsageError
@@ -38,6 +39,8 @@ from mosaic.grid import canonical
 from mosaic.storage import Gate, default_gate
 
 Json = dict[str, Any]
+_SMALL = 100_000
+"""Items of a mosaic that stays open."""
 _LOOKED_AT = 64
 """Items in which bands are looked for that aren't assets of their own."""
 
@@ -75,7 +78,7 @@ def opened(
     if isinstance(source, Opened):
         return source
     gate = gate or default_gate()
-    built = _built(source, gate, bands)
+    built = _kept(source, gate, bands)
     if built is not None:
         return built
     stream = found(source, gate)
@@ -93,6 +96,19 @@ def opened(
         skip_bad=errors == "ignore",
     )
     return _of_items(stream, chosen, geobox)
+
+
+def _kept(source: Any, gate: Gate, bands: Sequence[str] | None) -> Opened | None:
+    """:func:`_built`; one that is opened again, and hasn't changed, needn't be read again."""
+    if not isinstance(source, str):
+        return _built(source, gate, bands)
+    version = stamp(source, gate)
+    key = source, version, None if bands is None else tuple(bands)
+    known: Opened | None = gate.catalogs.get(key)
+    made = known or _built(source, gate, bands)
+    if known is None and made is not None and is_stamped(version) and len(made.id) <= _SMALL:
+        gate.catalogs.keep(key, made)
+    return made
 
 
 def _built(source: Any, gate: Gate, bands: Sequence[str] | None) -> Opened | None:
