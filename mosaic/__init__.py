@@ -181,13 +181,14 @@ def open(  # noqa: A001 - the verb
     chunks: Any = None,
     raw: bool = False,
     gate: Gate | None = None,
+    via: str | None = None,
 ) -> xr.Dataset:
     """A mosaic as a lazy dataset, one variable a band, each (time, y, x), as odc.stac.load's.
 
     In EPSG:4326 too the axes are called y and x; y falls, coordinates are middles of pixels.
 
-    ``source``, ``bbox``, ``crs``, ``resolution``, ``geobox``, ``bands``, ``datetime``, ``raw`` and
-    ``gate`` are those of :func:`read`; ``like``: a GeoBox, or
+    ``source``, ``bbox``, ``crs``, ``resolution``, ``geobox``, ``bands``, ``datetime``, ``raw``,
+    ``gate`` and ``via`` are those of :func:`read`; ``like``: a GeoBox, or
     a dataset whose grid is taken. ``groupby``: which items share a layer of time: ``time`` (those
     of one instant), ``solar_day``, ``id`` (each its own; also None), ``all`` (one layer of
     everything, as the tile indexes show it), a property's name, or a function of an item's id and
@@ -224,6 +225,7 @@ def open(  # noqa: A001 - the verb
         chunks=chunks,
         raw=raw,
         gate=gate,
+        via=via,
     )
 
 
@@ -240,6 +242,7 @@ def plan(
     errors: str = "raise",
     raw: bool = False,
     gate: Gate | None = None,
+    via: str | None = None,
 ) -> Plan:
     """What :func:`read` will ask of storage, given the same: items, requests, bytes, least time.
 
@@ -262,6 +265,7 @@ def plan(
         errors=errors,
         raw=raw,
         gate=gate,
+        via=via,
     )
 
 
@@ -278,6 +282,7 @@ def read(
     errors: str = "raise",
     raw: bool = False,
     gate: Gate | None = None,
+    via: str | None = None,
 ) -> Reading:
     """A window of a mosaic: ``values, valid = mosaic.read(...)``, each (bands, y, x).
 
@@ -289,7 +294,9 @@ def read(
     would choose; or all of this as a ``geobox``. ``bands``: assets or bands, by name; all by
     default. ``datetime``: an instant, ``2025-06``, or an interval ``a/b``. ``resampling``:
     rasterio's name; the mosaic's by default. ``raw``: the files' own numbers; else those that the
-    mosaic's indexes declare. ``gate``: through which files are read.
+    mosaic's indexes declare. ``gate``: through which files are read;
+    ``via``: the URL of a gateway (``mosaic serve``) that reads them instead, under one budget for
+    all its clients.
 
     The newest scene (by the mosaic's order) lies on top, lower ones show through its gaps. Raises
     :class:`~mosaic.errors.ReadError` naming item, asset and file for what can't be read; with
@@ -313,6 +320,7 @@ def read(
         errors=errors,
         raw=raw,
         gate=gate,
+        via=via,
     )
 
 

@@ -20,7 +20,7 @@ from mosaic.engine.reading import band_names, chosen, requested, target_of
 from mosaic.engine.resampling import method
 from mosaic.engine.survey import survey
 from mosaic.errors import Problem, UsageError
-from mosaic.storage import Gate, default_gate
+from mosaic.storage import Gate, chosen_gate
 
 Bools = npt.NDArray[np.bool_]
 MOST = 1 << 36
@@ -60,10 +60,11 @@ def read(
     errors: str,
     raw: bool,
     gate: Gate | None,
+    via: str | None,
     **place: Any,
 ) -> Reading:
     """See :func:`mosaic.read`. ``place``: bbox, geobox, crs, resolution, and bands."""
-    gate = gate or default_gate()
+    gate = chosen_gate(gate, via)
     mosaic, target = _window(source, gate, resampling, errors, raw, place)
     wanted = chosen(mosaic, place["bands"])
     request, names, where = requested(mosaic, target, wanted, datetime, resampling, raw)
@@ -92,10 +93,11 @@ def plan(
     errors: str,
     raw: bool,
     gate: Gate | None,
+    via: str | None,
     **place: Any,
 ) -> Plan:
     """See :func:`mosaic.plan`. ``place``: as in :func:`read`."""
-    gate = gate or default_gate()
+    gate = chosen_gate(gate, via)
     mosaic, target = _window(source, gate, resampling, errors, raw, place)
     wanted = chosen(mosaic, place["bands"])
     request, *_ = requested(mosaic, target, wanted, datetime, resampling, raw=False, mixed=True)

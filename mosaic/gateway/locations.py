@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 from mosaic.catalog.href import is_remote, location, resolve
 from mosaic.errors import CatalogError
-from mosaic.storage.serving import url_path
+from mosaic.storage.address import url_path
 
 _BUCKETS = {"/vsis3/": "s3://", "/vsigs/": "gs://"}
 

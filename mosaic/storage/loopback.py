@@ -21,8 +21,9 @@ from aiohttp import web
 
 from mosaic import bridge
 from mosaic.errors import StorageError
+from mosaic.storage.address import url_path
 from mosaic.storage.gate import Gate
-from mosaic.storage.serving import Answers, url_path
+from mosaic.storage.serving import Answers
 
 _FAILURES = 10_000  # hrefs whose failure is remembered
 _SIDECARS = re.compile(  # what GDAL 3.10 looks for beside TIFF, JP2, NetCDF and VRT

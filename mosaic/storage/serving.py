@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from urllib.parse import quote
 
 from aiohttp import web
 
@@ -23,7 +22,6 @@ from mosaic.storage.gate import Gate
 _BLOCK = 64 << 10  # reads are widened to this: GDAL's own pieces of 16 KiB begin anywhere
 _STEP = 2 << 20  # bytes fetched at a time, once a reader has shown that it reads on
 _TELLING = 1024  # first bytes that tell what a file is
-_PLAIN = "/~!$&'()*+,;=:@-._"
 _STATUS = {
     MissingError: 404,
     AccessError: 403,
@@ -151,19 +149,6 @@ class Answers:
                 if len(piece):
                     yield piece
             at = until
-
-
-def url_path(href: str) -> str:
-    """``scheme/host/path`` of an href, to stand behind a server's address.
-
-    The path is kept, so that a VRT finds its sources beside it; a percent sign is encoded too, so
-    that one decoding gives the href back as it was.
-    """
-    scheme, mark, rest = href.partition("://")
-    if not mark:
-        scheme, rest = "file", href
-    rest = rest.lstrip("/") if scheme == "file" else rest
-    return f"{scheme}/{quote(rest, safe=_PLAIN)}"
 
 
 def status_of(error: StorageError) -> int:

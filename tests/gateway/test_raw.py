@@ -13,7 +13,7 @@ import mosaic
 from mosaic.gateway.app import Gateway
 from mosaic.gateway.members import Members
 from mosaic.settings import Retry
-from mosaic.storage.serving import url_path
+from mosaic.storage.address import url_path
 from tests.gateway.conftest import Serve
 from tests.support.range_server import RangeServer
 from tests.support.scenes import seam_scenes
