@@ -135,8 +135,17 @@ def _run(
             exec(compile(block.text, f"README.md:{block.line}", "exec"), names)
         elif block.language == "r":
             pass  # tests/interop/test_r.py
+        elif block.language == "text":
+            _tiles(block)
         else:
             raise AssertionError(f"README.md:{block.line}: no way to run {block.language!r}")
+
+
+def _tiles(block: Block) -> None:
+    """Every URL of a gateway answers, for a tile where the demo's zones meet."""
+    for line in block.text.splitlines():
+        url = line.replace("{z}", "10").replace("{x}", "546").replace("{y}", "357")
+        assert requests.get(url, timeout=60).status_code == 200, line
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from mosaic.gateway.door import Door
 from mosaic.gateway.guard import Guard
 from mosaic.gateway.metrics import CONTENT_TYPE, exposition
 from mosaic.gateway.options import Options
+from mosaic.gateway.tiles import Tiles
 from mosaic.settings import CacheSettings, Limits, Retry
 from mosaic.storage import Gate
 from mosaic.storage.serving import Answers
@@ -116,6 +117,9 @@ class Gateway:
             app = web.Application(middlewares=[guard.middleware])
             app.on_response_prepare.append(guard.sign)
             app.add_routes(pages.routes())
+            tiles = Tiles(self._catalogs, self.gate, lambda: self.url)
+            stack.callback(tiles.close)
+            app.add_routes(tiles.routes())
             app.add_routes(_Own(self.gate, guard, pages, answers).routes())
             runner = web.AppRunner(
                 app,

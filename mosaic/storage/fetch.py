@@ -230,7 +230,11 @@ class Fetcher:
         return token
 
     async def _sign_anew(self, job: _Job, refused: Token) -> bool:
-        if job.signer is None or job.resigned:
+        if job.signer is None:
+            return False
+        if self._wall() >= refused.expires and job.attempts < self._retry.attempts:
+            return True  # it grew old on its way: the next attempt takes another by itself
+        if job.resigned:
             return False
         job.resigned = True
         return await self.keyring.anew(job.signer, job.address, refused)
