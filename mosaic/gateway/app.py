@@ -30,6 +30,8 @@ from mosaic.version import __version__
 
 _IDLE = 75.0
 """Seconds that a connection may rest between two requests."""
+_DOCUMENTS = 32 << 20
+"""Bytes of catalogs and indexes that are kept in memory."""
 _LINE = 8190
 """Bytes of a request's first line, and of a header, at most."""
 
@@ -56,7 +58,11 @@ class Gateway:
         retry = retry or Retry.from_env()
         http = HTTPTransport(retry, f"mosaic/{__version__}", self._follow)
         self.gate = Gate(limits, cache, retry, sign=sign, transports={"http": http})
+        # an index may be large: it mustn't push scenes out of the cache
+        self._own = Gate(cache=CacheSettings(memory=_DOCUMENTS))
         self._catalogs = Catalogs(folders, self.gate)
+        self.folder = Path()
+        """Of the copies with locations led here, while it runs."""
         self._port = 0
         self._lock = threading.Lock()
         self._stop: contextlib.AsyncExitStack | None = None
@@ -88,6 +94,7 @@ class Gateway:
             stop, self._stop = self._stop, None
         if stop is not None:
             bridge.run(stop.aclose())
+        self._own.close()
         self.gate.close()
 
     def after_fork(self) -> None:
@@ -109,18 +116,21 @@ class Gateway:
     async def _serve(self) -> contextlib.AsyncExitStack:
         told = self.options
         async with contextlib.AsyncExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mosaic-serve-")))
+            made = tempfile.TemporaryDirectory(prefix="mosaic-serve-")
+            self.folder = Path(stack.enter_context(made))
             door = Door(told)
             guard = Guard(told, door.heard)
             answers = Answers(self.gate, stall=told.stall)
-            pages = Pages(self._catalogs, Copies(folder), answers, lambda: self.url)
+            documents = Answers(self._own, stall=told.stall)
+            copies = Copies(self.folder)
+            pages = Pages(self._catalogs, copies, answers, documents, lambda: self.url)
             app = web.Application(middlewares=[guard.middleware])
             app.on_response_prepare.append(guard.sign)
             app.add_routes(pages.routes())
             tiles = Tiles(self._catalogs, self.gate, lambda: self.url)
             stack.callback(tiles.close)
             app.add_routes(tiles.routes())
-            app.add_routes(_Own(self.gate, guard, pages, answers).routes())
+            app.add_routes(_Own(self.gate, guard, pages, (answers, documents)).routes())
             runner = web.AppRunner(
                 app,
                 access_log=None,  # the guard keeps it: nothing of a query is told there
@@ -150,7 +160,9 @@ class Gateway:
 class _Own:
     """``/healthz`` and ``/metrics``."""
 
-    def __init__(self, gate: Gate, guard: Guard, pages: Pages, answers: Answers) -> None:
+    def __init__(
+        self, gate: Gate, guard: Guard, pages: Pages, answers: tuple[Answers, ...]
+    ) -> None:
         self._gate, self._guard = gate, guard
         self._pages, self._answers = pages, answers
 
@@ -170,7 +182,10 @@ class _Own:
             "waiting": ("Requests that wait.", guard.waiting),
             "refused_total": ("Requests for which the queue was too long.", guard.refused),
             "unknown_total": ("Requests for what isn't served.", self._pages.unknown),
-            "bytes_total": ("Bytes of assets and catalogs sent.", self._answers.bytes),
+            "bytes_total": (
+                "Bytes of assets and catalogs sent.",
+                sum(one.bytes for one in self._answers),
+            ),
         }
         text = exposition(self._gate.stats(), guard.answers, gauges)
         return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})

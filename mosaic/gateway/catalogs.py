@@ -14,7 +14,7 @@ from aiohttp import web
 
 from mosaic import bridge
 from mosaic.catalog.layout import safe
-from mosaic.errors import UsageError
+from mosaic.errors import CatalogError, UsageError
 from mosaic.gateway.copies import Copies
 from mosaic.gateway.locations import Site
 from mosaic.gateway.served import Served, load, stamp_of
@@ -57,13 +57,14 @@ class Catalogs:
     def __init__(self, folders: Mapping[str, Path], gate: Gate) -> None:
         self._gate = gate
         self._served = {name: load(name, folder, gate) for name, folder in folders.items()}
+        self._lost: dict[str, CatalogError] = {}
         self._looked = time.monotonic()
         self._loading: asyncio.Task[None] | None = None
 
     @property
     def names(self) -> list[str]:
         """Names of the mosaics."""
-        return list(self._served)
+        return [name for name in self._served if name not in self._lost]
 
     def follow(self, first: str, target: str, more: tuple[str, ...] = ()) -> bool:
         """Whether storage may redirect from one host to another.
@@ -78,10 +79,12 @@ class Catalogs:
 
     def serves(self, href: str) -> bool:
         """Whether an href is an asset of a served mosaic."""
-        return any(href in one.members for one in self._served.values())
+        return any(href in self._served[name].members for name in self.names)
 
     def get(self, name: str) -> Served | None:
-        """A mosaic as it lay when it was last loaded."""
+        """A mosaic as it lay when it was last loaded. Raises CatalogError where it was lost."""
+        if name in self._lost:
+            raise self._lost[name]
         return self._served.get(name)
 
     def site(self, served: Served, base: str) -> Site:
@@ -90,10 +93,11 @@ class Catalogs:
 
     def listing(self, base: str) -> dict[str, Any]:
         """The STAC catalog of all that is served."""
-        return listing(base, [(self.site(one, base), one) for one in self._served.values()])
+        served = [self._served[name] for name in self.names]
+        return listing(base, [(self.site(one, base), one) for one in served])
 
     async def refresh(self) -> None:
-        """Load anew what was built anew. Raises CatalogError."""
+        """Load anew what was built anew; what can't be loaded any more is lost until it can."""
         if time.monotonic() - self._looked < _LOOK:
             return
         if self._loading is None or self._loading.done():
@@ -102,8 +106,12 @@ class Catalogs:
 
     def _refresh(self) -> None:
         for name, one in self._served.items():
-            if stamp_of(one.folder) != one.stamp:
-                self._served[name] = load(name, one.folder, self._gate)
+            try:
+                if stamp_of(one.folder) != one.stamp:
+                    self._served[name] = load(name, one.folder, self._gate)
+                self._lost.pop(name, None)
+            except CatalogError as error:
+                self._lost[name] = error
         self._looked = time.monotonic()
 
 
@@ -111,11 +119,17 @@ class Pages:
     """``/catalogs``, ``/catalogs/<name>/...`` and ``/raw/...``."""
 
     def __init__(
-        self, catalogs: Catalogs, copies: Copies, answers: Answers, base: Callable[[], str]
+        self,
+        catalogs: Catalogs,
+        copies: Copies,
+        answers: Answers,
+        documents: Answers,
+        base: Callable[[], str],
     ) -> None:
         self._catalogs = catalogs
         self._copies = copies
         self._answers = answers
+        self._documents = documents
         self._base = base
         self.unknown = 0
         """Requests for what isn't there (sidecars that GDAL looks for), answered at no cost."""
@@ -145,7 +159,7 @@ class Pages:
             site = self._catalogs.site(served, self._base())
             copy = await self._copies.get(served, site, path)
             kind = _TYPES.get(PurePosixPath(path).suffix, "application/octet-stream")
-            return await self._answers.answer(request, str(copy), kind)
+            return await self._documents.answer(request, str(copy), kind)
         href = f"{served.folder}/{path}"
         if href not in served.members:
             return self._missing()

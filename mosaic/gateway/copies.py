@@ -33,16 +33,32 @@ class Copies:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._made: dict[tuple[str, tuple[int, ...], str], asyncio.Task[Path]] = {}
+        self._stamps: dict[str, list[tuple[int, ...]]] = {}
+        self._count = 0
 
     async def get(self, served: Served, site: Site, file: str) -> Path:
         """The copy of one of a mosaic's own files. Raises CatalogError."""
+        self._sweep(served)
         key = (served.name, served.stamp, file)
         task = self._made.get(key)
         if task is None or (task.done() and (task.cancelled() or task.exception())):
-            target = self._folder / f"{len(self._made)}" / Path(file).name
+            self._count += 1
+            target = self._folder / f"{self._count}" / Path(file).name
             work = bridge.pooled(lambda: made(served, site, file, target))
             task = self._made[key] = asyncio.create_task(work)
         return await asyncio.shield(task)
+
+    def _sweep(self, served: Served) -> None:
+        """Forget the copies of builds before the last one: that may still be read."""
+        stamps = self._stamps.setdefault(served.name, [])
+        if served.stamp in stamps:
+            return
+        stamps.append(served.stamp)
+        old = [key for key in self._made if key[0] == served.name and key[1] not in stamps[-2:]]
+        for task in [self._made.pop(key) for key in old]:
+            if task.done() and not task.cancelled() and not task.exception():
+                task.result().unlink(missing_ok=True)
+        del stamps[:-2]
 
 
 def made(served: Served, site: Site, file: str, target: Path) -> Path:

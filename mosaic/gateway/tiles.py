@@ -95,7 +95,7 @@ class Tiles:
         return served
 
     def _template(self, request: web.Request, served: Served, kind: str) -> str:
-        pairs = [f"{quote(name)}={quote(text, safe=',')}" for name, text in request.query.items()]
+        pairs = [f"{quote(name)}={quote(text, safe='')}" for name, text in request.query.items()]
         query = f"?{'&'.join(pairs)}" if pairs else ""
         return f"{self._base()}/tiles/{quote(served.name)}/{{z}}/{{x}}/{{y}}.{kind}{query}"
 

@@ -175,11 +175,21 @@ def test_a_mosaic_that_is_built_anew(serve: Serve, tmp_path: Path, server: Range
     after = ask(f"{root}/B04.gti.gpkg")
     assert after[1]["etag"] != before[1]["etag"]
     assert ask(f"{gateway.url}/raw/http/{gone}")[0] == 404
+    left = len(list(gateway.folder.rglob("*.gpkg")))
+    for _ in range(3):
+        mosaic.build(document, built, overwrite=True)
+        time.sleep(1.1)
+        assert ask(f"{root}/B04.gti.gpkg")[0] == 200
+    assert len(list(gateway.folder.rglob("*.gpkg"))) == left  # the last two builds'
     shutil.rmtree(built)
     time.sleep(1.1)
+    assert ask(f"{gateway.url}/catalogs")[0] == 200
     status, told, body = ask(f"{root}/B04.gti.gpkg")
     assert (status, "retry-after" in told) == (503, True)
     assert str(tmp_path).encode() not in body
+    mosaic.build(document, built)
+    time.sleep(1.1)
+    assert ask(f"{root}/B04.gti.gpkg")[0] == 200
 
 
 def test_what_isnt_the_mosaics_own_stays_hidden(serve: Serve, remote: Path) -> None:

@@ -223,7 +223,7 @@ def test_qgis_and_r_beside_python(
 
 def test_wmts_of_a_mosaic(gdal: Root, gateway: Gateway, place: Path) -> None:
     """GDAL's WMTS driver lays the tiles where the engine's own read of that grid has them."""
-    query = "bands=B04,B03,B02&rescale=0,65535"
+    query = "bands=B04%2CB03%2CB02&rescale=0%2C65535"  # a comma would be GDAL's own
     source = f"WMTS:{gateway.url}/tiles/mosaic/WMTSCapabilities.xml?{query}"
     out = place / f"{gdal.name}-wmts.tif"
     x, y = pyproj.Transformer.from_crs(4326, 3857, always_xy=True).transform(12.0, 47.5)
