@@ -219,6 +219,14 @@ class Fetcher:
                 job.origin.release(grant, Outcome.NEUTRAL)
                 token = await self._token(job, signer)
                 grant = await job.origin.acquire(job.size, job.deadline)
+                fresh = self.keyring.at_hand(signer, job.address)
+                if fresh is None and self._wall() >= token.expires:
+                    # the queue is longer than a token lives: this one is had with leave in hand
+                    try:
+                        token = await self._token(job, signer)
+                    except BaseException:
+                        job.origin.release(grant, Outcome.NEUTRAL)
+                        raise
             token = fresh or token
         return grant, token
 
