@@ -100,7 +100,7 @@ def plan(
     gate = chosen_gate(gate, via)
     mosaic, target = _window(source, gate, resampling, errors, raw, place)
     wanted = chosen(mosaic, place["bands"])
-    request, *_ = requested(mosaic, target, wanted, datetime, resampling, raw=False, mixed=True)
+    request, *_ = requested(mosaic, target, wanted, datetime, resampling, raw, mixed=True)
     found = bridge.run(survey(request, gate, ignore=errors == "ignore"))
     return replace(found, problems=(*mosaic.problems, *found.problems))
 
@@ -119,7 +119,7 @@ def _window(
     bands = band_names(place["bands"])
     mosaic = opened(source, gate=gate, raw=raw, errors=errors, **{**place, "bands": bands})
     grid = {name: place[name] for name in ("bbox", "geobox", "crs", "resolution")}
-    return mosaic, _checked(target_of(mosaic, **grid))
+    return mosaic, _checked(bridge.on_planner(lambda: target_of(mosaic, **grid)))
 
 
 def _checked(grid: GeoBox) -> GeoBox:

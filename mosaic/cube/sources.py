@@ -95,7 +95,7 @@ def opened(
         raw=raw,
         skip_bad=errors == "ignore",
     )
-    return _of_items(stream, chosen, geobox)
+    return _of_items(stream, chosen, geobox, gate)
 
 
 def _kept(source: Any, gate: Gate, bands: Sequence[str] | None) -> Opened | None:
@@ -201,9 +201,11 @@ class _Kept:
             yield one
 
 
-def _of_items(stream: Iterator[Found], chosen: Options, geobox: GeoBox | None) -> Opened:
+def _of_items(
+    stream: Iterator[Found], chosen: Options, geobox: GeoBox | None, gate: Gate
+) -> Opened:
     kept = _Kept()
-    gathered = gather(kept.noted(stream), chosen, kept.keep)
+    gathered = gather(kept.noted(stream), chosen, kept.keep, gate=gate)
     whole: Agreed
     try:
         if geobox is not None:

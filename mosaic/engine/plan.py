@@ -263,6 +263,11 @@ class Plan:
         return least_seconds(self.origins)
 
     @property
+    def rest_seconds(self) -> float:
+        """The same for what remains to be asked now: what was at hand, and headers, taken off."""
+        return least_seconds(self.origins, warm=True)
+
+    @property
     def exact(self) -> bool:
         """Whether nothing depends on the pixels, nor on GDAL."""
         return self.least == self.most and not self.most.foreign

@@ -329,6 +329,14 @@ def _again(told: Settings) -> Gate:
     )
 
 
+def _unlocked() -> None:
+    global _default_lock
+    _default_lock = threading.Lock()  # a thread of the parent may hold the old one
+
+
+os.register_at_fork(after_in_child=_unlocked)
+
+
 def default_gate() -> Gate:
     """The gate of this process, made with its settings when first asked for."""
     global _default

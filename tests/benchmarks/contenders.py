@@ -49,20 +49,27 @@ class Source:
         return [one for one in found if one["properties"]["datetime"][:10] in days]
 
 
-def mosaic(source: Source) -> Read:
-    """This package, from a built mosaic."""
+def lazy(source: Source, window: Window, gate: Any = None) -> Any:
+    """A window of a built mosaic, not read yet."""
     from odc.geo.geobox import GeoBox
 
     import mosaic as ours
 
+    return ours.open(
+        source.mosaic,
+        geobox=GeoBox((window.height, window.width), _affine(window.res, window), "EPSG:3035"),
+        bands=window.bands,
+        datetime=f"{min(window.days)}/{max(window.days)}",
+        groupby="solar_day",
+        gate=gate,
+    )
+
+
+def mosaic(source: Source) -> Read:
+    """This package, from a built mosaic."""
+
     def read(window: Window) -> Callable[[], np.ndarray]:
-        found = ours.open(
-            source.mosaic,
-            geobox=GeoBox((window.height, window.width), _affine(window.res, window), "EPSG:3035"),
-            bands=window.bands,
-            datetime=f"{min(window.days)}/{max(window.days)}",
-            groupby="solar_day",
-        ).load()
+        found = lazy(source, window).load()
         return lambda: np.stack([found[band].values for band in window.bands], axis=1)
 
     return read
