@@ -12,6 +12,7 @@ from urllib.parse import quote
 import numpy as np
 import orjson
 from aiohttp import web
+from cachetools import LRUCache
 from odc.geo.geobox import GeoBox
 
 import mosaic
@@ -26,6 +27,8 @@ from mosaic.storage.answer import Meta
 from mosaic.storage.conditions import known
 
 _THREADS = 4
+_KEPT = 64 << 20
+"""Bytes of tiles that are kept as they were drawn."""
 
 
 class Tiles:
@@ -35,6 +38,7 @@ class Tiles:
         self._catalogs = catalogs
         self._gate = gate
         self._base = base
+        self._kept: LRUCache[str, bytes] = LRUCache(_KEPT, getsizeof=len)
         # a read waits on the background loop, so neither it nor its pool can do that
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="mosaic-tiles")
 
@@ -67,9 +71,14 @@ class Tiles:
         headers = {"ETag": f'"{told}"', "Content-Type": KINDS[kind]}
         if known(request.headers.get("If-None-Match", ""), Meta(None, headers["ETag"])):
             return web.Response(status=304, headers=headers)
-        loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._threads, drawn, served, self._gate, style, grid, kind)
-        return web.Response(body=await work, headers=headers)
+        body = self._kept.get(told)
+        if body is None:
+            loop = asyncio.get_running_loop()
+            work = loop.run_in_executor(self._threads, drawn, served, self._gate, style, grid, kind)
+            body = await work
+            if len(body) <= self._kept.maxsize:
+                self._kept[told] = body
+        return web.Response(body=body, headers=headers)
 
     async def tilejson(self, request: web.Request) -> web.Response:
         """TileJSON, for maps in browsers; the query goes on to the tiles."""

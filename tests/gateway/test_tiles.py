@@ -178,10 +178,17 @@ def test_a_scene_that_cant_be_read_is_no_empty_tile(
     serve: Serve, remote: Path, server: RangeServer
 ) -> None:
     gateway = serve(remote)
-    del server.objects["S2_32_0_1/B04.tif"]
-    status, _, body = ask(url(gateway, 10, "png", "bands=B04&rescale=0,65535"))
+    at = url(gateway, 10, "png", "bands=B04&rescale=0,65535")
+    kept = server.objects.pop("S2_32_0_1/B04.tif")
+    status, _, body = ask(at)
     assert status == 502
     assert b"S2_32_0_1" in body
+    server.objects["S2_32_0_1/B04.tif"] = kept
+    first = ask(at)
+    assert first[0] == 200
+    hits = gateway.gate.stats().hits
+    assert ask(at)[1:] == first[1:] or ask(at)[2] == first[2]
+    assert gateway.gate.stats().hits == hits  # drawn once
 
 
 def test_told_as_tilejson_and_wmts(serve: Serve, remote: Path) -> None:

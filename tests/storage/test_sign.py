@@ -271,7 +271,7 @@ def test_a_queue_longer_than_a_token_lives(server: RangeServer, gate: MakeGate) 
         return Token(expires=now + life, query=f"sig=t{now}")
 
     names = [f"{number}.bin" for number in range(24)]
-    server.objects.update({name: b"x" * 100 for name in names})
+    server.objects.update(dict.fromkeys(names, b"x" * 100))
     server.behaviour.token, server.behaviour.latency = good, 0.06
     slow = gate(limits=Limits(concurrency=1, start=1), sign=issue)
 
