@@ -35,6 +35,10 @@ test: $(VENV)/.dev  ## the tests (ARGS= for pytest's own arguments)
 bench: $(VENV)/.dev  ## reads beside odc-stac, stackstac, rio-tiler, GDAL and lazycogs, at 30 ms
 	$(PY) -m tests.benchmarks.bench_read $(ARGS)
 
+.PHONY: bench-composite
+bench-composite: $(VENV)/.dev  ## a median of twelve dates beside odc-stac and xarray, at 30 ms
+	$(PY) -m tests.benchmarks.bench_composite $(ARGS)
+
 .PHONY: bench-open
 bench-open: $(VENV)/.dev  ## opening a mosaic of 100,000 items, or MOSAIC_BENCH_ITEMS
 	$(PY) -m pytest -q -s -m bench tests/benchmarks/bench_open.py $(ARGS)

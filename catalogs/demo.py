@@ -1,5 +1,7 @@
 """What `make demo` runs: scenes in two UTM zones, their mosaic, and a picture across the seam.
 
+And a series of cloudy scenes, for composites.
+
 python -m catalogs.demo [FOLDER]
 """
 
@@ -23,6 +25,7 @@ from rasterio.windows import from_bounds
 
 import mosaic
 from tests.support.scenes import landscape, seam_scenes, write_scenes
+from tests.support.series import write_series
 
 COLORS = {"EPSG:32632": "#0072b2", "EPSG:32633": "#d55e00"}
 HALO = withStroke(linewidth=2, foreground="#00000040")
@@ -38,6 +41,7 @@ def main(folder: Path) -> None:
     words = ["build", items, "-o", folder / "mosaic", "--stack", "B04,B03,B02", "--slices", "day"]
     run("mosaic", *words, "--resampling", "bilinear", "--overwrite")
     picture(folder / "mosaic", folder / "seam.png")
+    write_series(folder / "series", 256, 60.0)
     print(
         f"\n{folder / 'seam.png'} shows it ({time.monotonic() - started:.0f} s). "
         "With GDAL 3.9 or newer, a part of it as a GeoTIFF:\n"

@@ -15,6 +15,7 @@ __all__ = [
     "check",
     "info",
     "open",
+    "open_tree",
     "plan",
     "read",
     "relocate",
@@ -173,10 +174,14 @@ def open(  # noqa: A001 - the verb
     like: Any = None,
     bands: Sequence[str] | str | None = None,
     datetime: Any = None,
-    groupby: str | Callable[[dict[str, Any]], Any] | None = "time",
+    groupby: str | Callable[[dict[str, Any]], Any] | None = "auto",
     resampling: str | Mapping[str, str] | None = None,
     dtype: Any = None,
-    method: str = "first",
+    method: str | Callable[[xr.Dataset], xr.Dataset] = "first",
+    over: str | None = "auto",
+    best: str | None = None,
+    mask: Mapping[str, Any] | None = None,
+    mask_dilate: int = 0,
     errors: str = "raise",
     chunks: Any = None,
     raw: bool = False,
@@ -190,19 +195,41 @@ def open(  # noqa: A001 - the verb
     ``source``, ``bbox``, ``crs``, ``resolution``, ``geobox``, ``bands``, ``datetime``, ``raw``,
     ``gate`` and ``via`` are those of :func:`read`; ``like``: a GeoBox, or
     a dataset whose grid is taken. ``groupby``: which items share a layer of time: ``time`` (those
-    of one instant), ``solar_day``, ``id`` (each its own; also None), ``all`` (one layer of
+    of one instant), ``solar_day``, ``day``, ``week``, ``month``, ``season``, ``year`` (of UTC, and
+    told by their beginning), ``id`` (each its own; also None), ``all`` (one layer of
     everything, as the tile indexes show it), a property's name, or a function of an item's id and
-    properties; layers without an item near the grid don't appear. ``resampling``, ``dtype``: a
+    properties; layers without an item near the grid don't appear; ``auto``: ``time``, or ``all``
+    for methods that reduce. ``resampling``, ``dtype``: a
     name, or a mapping from band to name with ``*`` for the others; numbers are rounded, and kept
-    within the type's ends. ``method``: ``first``, the topmost scene by the mosaic's order, or
-    ``last``. ``chunks``: as xarray has them, for dask arrays; {} is 1 x 2048 x 2048.
+    within the type's ends. ``chunks``: as xarray has them, for dask arrays; {} is 1 x 2048 x 2048.
+
+    ``method``: what a layer shows where several scenes of it have data: ``first``, the topmost by
+    the mosaic's order, or ``last``; or what is made of them: ``min``, ``max``, ``mean``,
+    ``median``, ``std``, ``count``, ``percentile:90``, ``medoid`` (the one nearest to all others, in
+    all bands of the dataset; scales weigh them), or a function, which gets a Dataset of a block
+    (time, y, x), floating point with NaN, with ids and properties of each time's items in
+    ``attrs["items"]``, and gives one (y, x) of the same bands: pixel by pixel, as it sees blocks of
+    any size. ``over``: which items of a layer make up one observation first, the topmost showing:
+    as ``groupby``; ``auto``: ``solar_day``, so that tiles which overlap count once, and ``id`` in
+    layers of a day or less. ``best``: with ``first``, a property (``eo:cloud_cover``) by which
+    scenes lie on each other, or a band whose least number picks a pixel's observation in all
+    bands; ``-`` before it: the greatest. ``mask``: by band which pixels are hidden: numbers, or
+    names of classes (SCL) and bits (QA_PIXEL of Landsat, Fmask of HLS; ``bit:3`` of any). It is
+    read by nearest neighbour, scene by scene, before any scene is laid on another; where it has no
+    data nothing shows. ``mask_dilate``: pixels of the grid by which what is hidden grows.
+
+    Numbers are those that the bands declare; nodata and what is hidden never count. ``mean``,
+    ``median``, ``std``, percentiles and functions give float32 (float64 for integers of 32 bits or
+    more, and float64) with NaN, ``count`` uint16, the others the band's own type and nodata; unless
+    ``dtype`` tells.
 
     Nothing is read until numbers are asked for, and then what they need. A step reads a coarser
     grid whose pixels have their middles where the stepped ones have theirs, so that overviews
     serve. ``ds.load()`` and ``ds.compute()`` read all bands together, ``ds.mosaic.plan()`` tells
     what that will take. Pixels without data have the number of the attribute ``nodata``.
 
-    Raises what :func:`read` raises, reading errors when numbers are asked for. With
+    Raises what :func:`read` raises, reading errors when numbers are asked for, and then
+    :class:`~mosaic.errors.CompositeError` for a function that fails. With
     ``errors="ignore"`` there is a variable more for each band: ``B04_covered`` tells where all
     that could show was read, and ``ds.mosaic.report()`` what wasn't.
     """
@@ -221,6 +248,50 @@ def open(  # noqa: A001 - the verb
         resampling=resampling,
         dtype=dtype,
         method=method,
+        over=over,
+        best=best,
+        mask=mask,
+        mask_dilate=mask_dilate,
+        errors=errors,
+        chunks=chunks,
+        raw=raw,
+        gate=gate,
+        via=via,
+    )
+
+
+def open_tree(
+    source: Any,
+    *,
+    bbox: Sequence[float] | None = None,
+    bands: Sequence[str] | str | None = None,
+    datetime: Any = None,
+    groupby: str | Callable[[dict[str, Any]], Any] | None = "id",
+    errors: str = "raise",
+    chunks: Any = None,
+    raw: bool = True,
+    gate: Gate | None = None,
+    via: str | None = None,
+) -> xr.DataTree:
+    """The native pixels of each CRS and grid beside the lazy mosaic; nothing is read.
+
+    ``mosaic`` is what :func:`open` gives. Each other node holds the scenes that share a CRS and a
+    lattice of pixels, over all of their extent: ``EPSG_32632/10m`` has (time, y, x) arrays of the
+    bands that are stored so, never warped. ``groupby``: as in :func:`open`; by default each item is
+    a layer of its own, since scenes of one zone overlap. ``raw``: the files' own numbers, equal to
+    what rasterio reads; False: as :func:`open` has them. ``bbox``: west, south, east, north in
+    degrees, to which nodes are cut at their own pixels. Others are those of :func:`open`.
+
+    Raises what :func:`open` raises.
+    """
+    from mosaic.cube.tree import open_tree as opened
+
+    return opened(
+        source,
+        bbox=bbox,
+        bands=bands,
+        datetime=datetime,
+        groupby=groupby,
         errors=errors,
         chunks=chunks,
         raw=raw,
@@ -239,6 +310,11 @@ def plan(
     bands: Sequence[str] | str | None = None,
     datetime: Any = None,
     resampling: str | None = None,
+    method: str | Callable[[xr.Dataset], xr.Dataset] = "first",
+    over: str | None = "auto",
+    best: str | None = None,
+    mask: Mapping[str, Any] | None = None,
+    mask_dilate: int = 0,
     errors: str = "raise",
     raw: bool = False,
     gate: Gate | None = None,
@@ -249,23 +325,32 @@ def plan(
     The headers of the files are read for that, nothing is decoded. Exact where nothing depends on
     pixels, else from least to most: holes in one scene show what lies below. ``print`` it; it has
     ``to_dataframe()``, a row for each scene, and ``plot()``. What can't be read raises as in
-    :func:`read`; with ``errors="ignore"`` it is in ``problems``, and isn't counted.
+    :func:`read`; with ``errors="ignore"`` it is in ``problems``, and isn't counted. Of a composite
+    it tells what all of its scenes and masks take, at once: blocks of which nothing shows aren't
+    read in the end, margins of masks and the edges of its own blocks are.
     """
     from mosaic.cube.scripts import plan as planned
 
     return planned(
         source,
-        bbox=bbox,
-        geobox=geobox,
-        crs=crs,
-        resolution=resolution,
-        bands=bands,
         datetime=datetime,
         resampling=resampling,
+        method=method,
+        over=over,
+        best=best,
+        mask=mask,
+        dilate=mask_dilate,
         errors=errors,
         raw=raw,
         gate=gate,
         via=via,
+        place={
+            "bbox": bbox,
+            "geobox": geobox,
+            "crs": crs,
+            "resolution": resolution,
+            "bands": bands,
+        },
     )
 
 
@@ -279,6 +364,11 @@ def read(
     bands: Sequence[str] | str | None = None,
     datetime: Any = None,
     resampling: str | None = None,
+    method: str | Callable[[xr.Dataset], xr.Dataset] = "first",
+    over: str | None = "auto",
+    best: str | None = None,
+    mask: Mapping[str, Any] | None = None,
+    mask_dilate: int = 0,
     errors: str = "raise",
     raw: bool = False,
     gate: Gate | None = None,
@@ -298,7 +388,9 @@ def read(
     ``via``: the URL of a gateway (``mosaic serve``) that reads them instead, under one budget for
     all its clients.
 
-    The newest scene (by the mosaic's order) lies on top, lower ones show through its gaps. Raises
+    The newest scene (by the mosaic's order) lies on top, lower ones show through its gaps; or
+    ``method``, ``over``, ``best``, ``mask`` and ``mask_dilate`` say otherwise, as in
+    :func:`open` with ``groupby="all"``. Raises
     :class:`~mosaic.errors.ReadError` naming item, asset and file for what can't be read; with
     ``errors="ignore"`` it is listed in the result's ``problems``, and ``covered`` tells where
     nothing is missing. Raises :class:`~mosaic.errors.InputError` for items that can't be indexed,
@@ -310,17 +402,24 @@ def read(
 
     return reading(
         source,
-        bbox=bbox,
-        geobox=geobox,
-        crs=crs,
-        resolution=resolution,
-        bands=bands,
         datetime=datetime,
         resampling=resampling,
+        method=method,
+        over=over,
+        best=best,
+        mask=mask,
+        dilate=mask_dilate,
         errors=errors,
         raw=raw,
         gate=gate,
         via=via,
+        place={
+            "bbox": bbox,
+            "geobox": geobox,
+            "crs": crs,
+            "resolution": resolution,
+            "bands": bands,
+        },
     )
 
 

@@ -17,6 +17,7 @@
     ├── SourceMismatchError   an item and its file contradict each other
     ├── HeaderError           a raster's header can't be read
     ├── ReadError             pixels can't be had; carries a Problem each, and its cause
+    ├── CompositeError        a composite's function failed; carries items and window
     ├── TiffError             a TIFF breaks its format, or its own word; carries href, what, advice
     │   ├── TiffUnsupportedError  a sound TIFF of a kind that must be read through GDAL
     │   └── TiffBlockError    a block that can't be decoded, or lies outside the file
@@ -199,6 +200,22 @@ class ReadError(MosaicError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return (type(self), (self.problems,))
+
+
+class CompositeError(MosaicError):
+    """A user's function that makes a composite, and that raised, or gave what none can be."""
+
+    def __init__(self, method: str, what: str, items: Sequence[str], window: str) -> None:
+        self.method = method
+        self.what = what
+        self.items = tuple(items)
+        self.window = window
+        shown = ", ".join(self.items[:8])
+        more = f" and {len(self.items) - 8} more" if len(self.items) > 8 else ""
+        super().__init__(f"method={method} failed at {window} of items {shown}{more}: {what}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.method, self.what, self.items, self.window))
 
 
 class HeaderError(MosaicError):

@@ -10,6 +10,7 @@ import xarray as xr
 
 from mosaic import bridge
 from mosaic.cube.choice import Choice
+from mosaic.cube.composed import cube_of
 from mosaic.cube.cube import Cube
 from mosaic.cube.keys import Run
 from mosaic.engine.plan import Plan
@@ -62,7 +63,7 @@ class MosaicAccessor:
 
 def arrived(choice: Choice) -> Cube:
     """A cube that came from another process."""
-    return Cube(choice)
+    return cube_of(choice)
 
 
 def _run(cube: Cube, dataset: xr.Dataset, axis: str) -> Run:

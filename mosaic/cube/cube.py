@@ -11,27 +11,28 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from affine import Affine
-from odc.geo.geobox import GeoBox
 
 from mosaic import bridge
 from mosaic.bridge import planned, pooled
-from mosaic.cube.choice import COVERED, Choice, Variable, stamp
-from mosaic.cube.keys import Key, Run, clusters, places, portions, stepped
+from mosaic.catalog.opened import Opened
+from mosaic.catalog.table import drawing_order
+from mosaic.cube.choice import Choice, stamp
+from mosaic.cube.composite import lacking
+from mosaic.cube.keys import Key, Run, clusters, places, portions
 from mosaic.cube.scenes import Scenes, scenes
 from mosaic.cube.sources import opened
 from mosaic.cube.values import cast, picked, planes
-from mosaic.engine.pieces import Grid
+from mosaic.cube.variables import COVERED
+from mosaic.cube.windows import Where, layered, place_of
 from mosaic.engine.pipeline import Outcome, draw_all
-from mosaic.engine.reading import grid_of
-from mosaic.engine.scene import Layer, Request
-from mosaic.errors import CatalogError, Problem
+from mosaic.engine.scene import Request
+from mosaic.errors import CatalogError, InputError, Problem
 
 Array = npt.NDArray[Any]
 Found = dict[str, Array]
@@ -57,7 +58,6 @@ class Cube:
     def __init__(self, choice: Choice, found: Scenes | None = None) -> None:
         self.choice = choice
         self.variables = {one.name: one for one in choice.variables}
-        self.grid: Grid = grid_of(choice.target)
         self._scenes = found
         self._batches: dict[Key, _Batch] = {}
         self._coverage: OrderedDict[tuple[str, Key], Array] = OrderedDict()
@@ -88,6 +88,12 @@ class Cube:
         """What couldn't be opened, or read in this process, with ``errors="ignore"``."""
         with self._lock:
             return *self.scenes().mosaic.problems, *self._problems
+
+    def note(self, problems: Collection[Problem]) -> None:
+        """Remember what couldn't be read."""
+        if problems:
+            with self._lock:
+                self._problems |= dict.fromkeys(problems)
 
     def after_fork(self) -> None:
         """A child begins without what its parent was doing."""
@@ -237,36 +243,18 @@ class Cube:
         # it may wait for the gate, which needs the pool: so not there
         request, where = await planned(lambda: self.request(bands, times, row, column))
         outcome = await draw_all(request, self.choice.gate, ignore=self.choice.ignore)
-        if outcome.problems:
-            with self._lock:
-                self._problems |= dict.fromkeys(outcome.problems)
+        self.note(outcome.problems)
         return await pooled(lambda: self._found(outcome, where))
 
     def request(
         self, bands: Sequence[str], times: Sequence[int], row: Run, column: Run
-    ) -> tuple[Request, dict[str, list[tuple[int, int]]]]:
+    ) -> tuple[Request, Where]:
         """The request of a window, and layer and place of each band at each time."""
-        grid, window = stepped(self.grid, row, column)
-        top, left, height, width = window
-        box = self.choice.target if grid is self.grid else _box(grid, self.choice.target)
-        box = box[top : top + height, left : left + width]
-        sorts: dict[tuple[str, Any], list[Variable]] = {}
-        for name in bands:
-            one = self.variables[name]
-            sorts.setdefault((one.asset, one.method), []).append(one)
-        layers: list[Layer] = []
-        where: dict[str, list[tuple[int, int]]] = {name: [] for name in bands}
-        for (asset, method), members in sorts.items():
-            members.sort(key=lambda one: one.place)
-            there = tuple(one.place for one in members)
-            declared = tuple(one.declared for one in members)
-            for some in self.scenes().of(asset, times, box):
-                for place, one in enumerate(members):
-                    where[one.name].append((len(layers), place))
-                layers.append(Layer(asset, there, declared, method, some))
-        return Request(grid, window, tuple(layers)), where
+        place = place_of(self.choice.target, row, column)
+        some = [self.variables[name] for name in bands]
+        return layered(place, some, self.scenes(), times)
 
-    def _found(self, outcome: Outcome, where: dict[str, list[tuple[int, int]]]) -> Found:
+    def _found(self, outcome: Outcome, where: Where) -> Found:
         """Arrays of canvases."""
         found: Found = {}
         for name, at in where.items():
@@ -281,10 +269,6 @@ class Cube:
                 parts = [outcome.covered[layer] for layer, _ in at]
                 found[name + COVERED] = np.stack([part for part in parts if part is not None])
         return found
-
-
-def _box(grid: Grid, like: Any) -> Any:
-    return GeoBox(grid.shape, Affine(*grid.transform), like.crs)
 
 
 def _dropped(early: dict[tuple[str, Key], Array], places: Collection[tuple[str, Key]]) -> None:
@@ -311,21 +295,45 @@ class _Same:
 def _again(same: _Same) -> Scenes:
     """Opened in this process too, once for all arrays that travel to it."""
     choice = same.choice
-    assets = list(dict.fromkeys(one.asset for one in choice.variables))
-    mosaic = opened(choice.source, gate=choice.gate, bands=assets)
+    bands = list(dict.fromkeys((*choice.assets, *choice.others)))
+    mosaic = opened(choice.source, gate=choice.gate, bands=bands)
     if stamp(choice.source, choice.gate) != choice.stamp:
         raise CatalogError(f"{mosaic.base} was built anew since it was opened: open it again")
     return found_in(choice, mosaic)
 
 
-def found_in(choice: Choice, mosaic: Any) -> Scenes:
-    """The scenes that a choice means."""
-    return scenes(
+def found_in(choice: Choice, mosaic: Opened) -> Scenes:
+    """The scenes that a choice means.
+
+    Raises InputError where items lack what their pixels are judged by; with ``errors="ignore"``
+    that is told by the mosaic's problems.
+    """
+    if choice.order is not None:
+        mosaic = ordered(mosaic, choice.order)
+    found = scenes(
         mosaic,
         choice.target,
-        list(dict.fromkeys(one.asset for one in choice.variables)),
+        choice.assets,
         choice.span,
         choice.groupby,
         choice.last,
         choice.raw,
+        choice.others,
+        choice.native,
     )
+    if choice.composite is not None:
+        problems = lacking(choice.composite, mosaic, found.groups.of)
+        if problems and not choice.ignore:
+            raise InputError(problems)
+        found.mosaic = replace(mosaic, problems=(*mosaic.problems, *problems))
+    return found
+
+
+def ordered(mosaic: Opened, by: str) -> Opened:
+    """A mosaic whose scenes lie on each other by a property: the least on top.
+
+    The greatest with ``-`` before its name; ties as they lay.
+    """
+    values = mosaic.columns.read(by.removeprefix("-")).to_pylist()
+    names = [f"{place:012d}" for place in (-mosaic.z).argsort().argsort().tolist()]
+    return replace(mosaic, z=drawing_order(values, names, not by.startswith("-")))

@@ -20,10 +20,15 @@ from mosaic.catalog.opened import Opened
 from mosaic.catalog.when import interval
 from mosaic.cube import accessor as _registered  # noqa: F401 - gives datasets their .mosaic
 from mosaic.cube.array import BandArray
-from mosaic.cube.choice import COVERED, Choice, Variable, stamp, variables
+from mosaic.cube.choice import Choice, stamp
+from mosaic.cube.composed import Composed, cube_of
+from mosaic.cube.composite import asked, composite
 from mosaic.cube.cube import Cube, found_in
 from mosaic.cube.groups import GroupBy
+from mosaic.cube.reduction import attributes, returned
 from mosaic.cube.sources import opened
+from mosaic.cube.stack import deepest
+from mosaic.cube.variables import COVERED, Variable
 from mosaic.engine.reading import band_names, target_of
 from mosaic.errors import UsageError
 from mosaic.storage import Gate, chosen_gate
@@ -45,23 +50,30 @@ def open_cube(
     like: Any = None,
     bands: str | Sequence[str] | None = None,
     datetime: Any = None,
-    groupby: GroupBy = "time",
+    groupby: GroupBy = "auto",
     resampling: str | Mapping[str, str] | None = None,
     dtype: Any = None,
-    method: str = "first",
+    method: Any = "first",
+    over: str | None = "auto",
+    best: str | None = None,
+    mask: Mapping[str, Any] | None = None,
+    mask_dilate: int = 0,
     errors: str = "raise",
     chunks: Any = None,
     raw: bool = False,
     gate: Gate | None = None,
     via: str | None = None,
     cache: bool = True,
+    native: bool = False,
 ) -> xr.Dataset:
-    """See :func:`mosaic.open`; ``cache``: what was read stays with its variable."""
-    if method not in ("first", "last"):
-        raise UsageError(f"method={method!r}: first or last")
+    """See :func:`mosaic.open`; ``cache``: what was read stays with its variable.
+
+    ``native``: only scenes are read whose pixels are the grid's own.
+    """
+    how = asked(method, groupby, over, best, mask, mask_dilate)
     if errors not in ("raise", "ignore"):
         raise UsageError(f"errors={errors!r}: raise or ignore")
-    source = _steady(source)
+    source = steady(source)
     gate = chosen_gate(gate, via)
     if hasattr(resolution, "xy"):  # odc.geo's
         resolution = [abs(size) for size in resolution.xy]
@@ -71,6 +83,7 @@ def open_cube(
         source,
         gate=gate,
         bands=band_names(bands),
+        also=how.names,
         bbox=bbox,
         crs=crs,
         resolution=resolution,
@@ -79,26 +92,40 @@ def open_cube(
         errors=errors,
     )
     source = source if mosaic.base else mosaic
+    made, shown, order = composite(how, mosaic, bands, resampling, dtype)
     choice = Choice(
         source,
         stamp(source, gate),
         _target(mosaic, bbox, crs, resolution, geobox),
-        variables(mosaic, bands, resampling, dtype),
+        shown,
         interval(datetime) if datetime is not None else None,
-        groupby,
-        method == "last",
+        how.groupby,
+        order,
+        how.how.name == "last",
+        made,
         errors == "ignore",
         raw,
         gate,
+        native,
     )
     found = bridge.on_planner(lambda: found_in(choice, mosaic))
-    if callable(groupby):
+    if callable(how.groupby):
         choice = replace(choice, groupby=found.groups)
-    made = dataset(Cube(choice, found), cache and chunks is None)
-    return made if chunks is None else chunked(made, chunks)
+    cube = cube_of(choice, found)
+    if isinstance(cube, Composed):
+        cube = cube_of(reduced(choice, cube, dtype), found)
+    lazy = dataset(cube, cache and chunks is None)
+    return lazy if chunks is None else chunked(lazy, chunks)
 
 
-def _steady(source: Any) -> Any:
+def reduced(choice: Choice, cube: Composed, dtype: Any) -> Choice:
+    """A choice with its bands as a composite returns them."""
+    made, layers = cube.composer().made, deepest(cube.composer().stack)
+    bands = [returned(one, made.how, dtype, bool(made.rules), layers) for one in choice.variables]
+    return replace(choice, variables=tuple(bands))
+
+
+def steady(source: Any) -> Any:
     """A path as it means the same from every folder."""
     if isinstance(source, os.PathLike):
         source = os.fspath(source)
@@ -185,6 +212,8 @@ def _attrs(cube: Cube, one: Variable) -> dict[str, Any]:
         attrs |= {"scale_factor": band.scale, "add_offset": band.offset}
     if band.unit:
         attrs["units"] = band.unit
+    if cube.choice.composite is not None:
+        attrs |= attributes(cube.choice.composite.how)
     if cube.choice.ignore:
         attrs["ancillary_variables"] = one.name + COVERED
     return attrs

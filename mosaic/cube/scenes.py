@@ -8,16 +8,20 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
 from mosaic.catalog.columns import Longs
 from mosaic.catalog.opened import NEVER, Asset, Opened
 from mosaic.catalog.window import near
 from mosaic.cube.groups import GroupBy, Groups, grouped
+from mosaic.cube.native import on
 from mosaic.engine.reading import learned
 from mosaic.engine.scene import Scene
 from mosaic.errors import UsageError
 from mosaic.grid import LONLAT, Grids, canonical, project
+
+Bools = npt.NDArray[np.bool_]
 
 _FEW = 4096
 """Scenes of a target that are learned at once; of more, those of a window."""
@@ -74,6 +78,14 @@ class Scenes:
         ends = np.searchsorted(at, np.arange(len(times) + 1)).tolist()
         return [tuple(found[a:b]) for a, b in pairwise(ends)]
 
+    def there(self, assets: Sequence[str], box: GeoBox) -> Bools:
+        """(T,) which layers of time have scenes that may show in a window."""
+        found = np.zeros(len(self.groups) + 1, bool)
+        for asset in assets:
+            part = self.parts[asset]
+            found[part.group[near(box, canonical(str(box.crs)), part.grids)]] = True
+        return found[:-1]
+
     def _learn(self, part: Part, rows: Longs) -> None:
         """Ids and hrefs, which are read from the source only when they are needed."""
         missing: Iterable[int] = [row for row in rows.tolist() if row not in part.known]
@@ -97,30 +109,36 @@ def scenes(
     groupby: GroupBy | Groups,
     last: bool,
     raw: bool,
+    others: Sequence[str] = (),
+    native: bool = False,
 ) -> Scenes:
     """The scenes that a target may need. Raises UsageError where there are none.
 
-    ``last``: the undermost lies on top.
+    ``last``: the undermost lies on top. ``others``: assets that are needed besides; what has only
+    these makes no layer. ``native``: only those whose pixels are the target's own.
     """
     crs = canonical(str(target.crs))
     found: dict[str, Longs] = {}
     here = np.zeros(len(mosaic.id), bool)
-    for name in assets:
+    for name in dict.fromkeys((*assets, *others)):
         asset = mosaic.assets[name]
         # the mosaic's own grid was made to hold all of them
         own = target == mosaic.grid
         rows = np.arange(len(asset.item)) if own else near(target, crs, asset.grids)
+        if native:
+            rows = rows[on(target, crs, asset.grids.take(rows))]
         if span is not None:
             time = mosaic.time[asset.item[rows]]
             rows = rows[(time >= span[0]) & (time <= span[1])]
         found[name] = rows
-        here[asset.item[rows]] = True
+        if name in assets:
+            here[asset.item[rows]] = True
     if not here.any():
         raise UsageError(_nothing(mosaic))
     if isinstance(groupby, Groups):
         groups = groupby
     else:
-        groups = grouped(mosaic, np.flatnonzero(here), groupby, _longitude(target, crs))
+        groups = grouped(mosaic, np.flatnonzero(here), groupby, longitude(target))
     parts = {}
     for name, rows in found.items():
         asset = mosaic.assets[name]
@@ -132,8 +150,9 @@ def scenes(
     return Scenes(mosaic, groups, parts, raw)
 
 
-def _longitude(target: GeoBox, crs: str) -> float:
+def longitude(target: GeoBox) -> float:
     """Of the middle of a target."""
+    crs = canonical(str(target.crs))
     height, width = target.shape
     x, y = target.affine @ (width / 2, height / 2)
     longitude, _ = project(crs, LONLAT, np.array([x]), np.array([y]))

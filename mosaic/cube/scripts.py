@@ -12,7 +12,17 @@ from odc.geo.geobox import GeoBox
 
 from mosaic import bridge
 from mosaic.catalog.opened import Opened
+from mosaic.catalog.when import interval
+from mosaic.cube.choice import Choice
+from mosaic.cube.composed import Composed
+from mosaic.cube.composer import Made
+from mosaic.cube.composite import Asked, asked, composite
+from mosaic.cube.cube import found_in, ordered
+from mosaic.cube.keys import Run
+from mosaic.cube.reduction import finished, returned
 from mosaic.cube.sources import opened
+from mosaic.cube.stack import deepest
+from mosaic.cube.windows import Tile
 from mosaic.engine.paint import joined
 from mosaic.engine.pipeline import Tally, draw_all
 from mosaic.engine.plan import Plan
@@ -61,11 +71,21 @@ def read(
     raw: bool,
     gate: Gate | None,
     via: str | None,
-    **place: Any,
+    place: Mapping[str, Any],
+    **composite: Any,
 ) -> Reading:
-    """See :func:`mosaic.read`. ``place``: bbox, geobox, crs, resolution, and bands."""
+    """See :func:`mosaic.read`.
+
+    ``place``: bbox, geobox, crs, resolution, and bands. ``composite``: method, over, best, mask,
+    mask_dilate.
+    """
     gate = chosen_gate(gate, via)
-    mosaic, target = _window(source, gate, resampling, errors, raw, place)
+    how = asked(composite.pop("method"), "all", **composite)
+    mosaic, target = _window(source, gate, resampling, errors, raw, place, how)
+    made = _composed(mosaic, target, how, datetime, resampling, errors, raw, gate, place)
+    if isinstance(made, Composed):
+        return _reduced(made)
+    mosaic = made
     wanted = chosen(mosaic, place["bands"])
     request, names, where = requested(mosaic, target, wanted, datetime, resampling, raw)
     outcome = bridge.run(draw_all(request, gate, ignore=errors == "ignore"))
@@ -85,6 +105,63 @@ def read(
     )
 
 
+def _composed(
+    mosaic: Opened,
+    target: GeoBox,
+    how: Asked,
+    datetime: Any,
+    resampling: str | None,
+    errors: str,
+    raw: bool,
+    gate: Gate,
+    place: Mapping[str, Any],
+) -> Composed | Opened:
+    """The reader of a composite; or the mosaic in its drawing order, where that is enough."""
+    made, shown, order = composite(how, mosaic, place["bands"], resampling, None)
+    last = how.how.name == "last"
+    if made is None:
+        if order is not None:
+            mosaic = ordered(mosaic, order)
+        return replace(mosaic, z=-mosaic.z) if last else mosaic
+    span = interval(datetime) if datetime is not None else None
+    ignore = errors == "ignore"
+    choice = Choice(mosaic, "", target, shown, span, "all", order, last, made, ignore, raw, gate)
+    found = bridge.on_planner(lambda: found_in(choice, mosaic))
+    layers = deepest(Composed(choice, found).composer().stack)
+    bands = tuple(returned(one, made.how, None, masked=False, layers=layers) for one in shown)
+    kinds = {one.dtype for one in bands}
+    if len(kinds) > 1:
+        told = ", ".join(f"{one.name} is {one.dtype}" for one in bands)
+        raise UsageError(f"bands differ in data type ({told}): read them apart, with bands=")
+    return Composed(replace(choice, variables=bands), found)
+
+
+def _reduced(cube: Composed) -> Reading:
+    """A composite of the whole target."""
+    bands, target = list(cube.choice.variables), cube.choice.target
+    shape = len(bands), *target.shape
+    values, valid = np.zeros(shape, bands[0].dtype), np.zeros(shape, bool)
+    covered: Bools = np.broadcast_to(np.True_, shape)
+    if cube.choice.ignore:
+        covered = np.zeros(shape, bool)
+    names = [one.name for one in bands]
+    rows, columns = (Run(0, size) for size in target.shape)
+    composer = cube.composer()
+    how = composer.made.how
+
+    def put(name: str, tile: Tile, made: Made) -> None:
+        place = names.index(name)
+        here = place, *tile.inside(rows, columns)
+        values[here] = finished(made.values, made.some, bands[place], how)
+        valid[here] = made.some
+        if made.covered is not None:
+            covered[here] = made.covered
+
+    problems = bridge.run(composer.window(names, 0, rows, columns, put))
+    told = (*cube.problems, *problems)
+    return Reading(values, valid, covered, told, target, tuple(names), Tally())
+
+
 def plan(
     source: Any,
     *,
@@ -94,15 +171,26 @@ def plan(
     raw: bool,
     gate: Gate | None,
     via: str | None,
-    **place: Any,
+    place: Mapping[str, Any],
+    **composite: Any,
 ) -> Plan:
-    """See :func:`mosaic.plan`. ``place``: as in :func:`read`."""
+    """See :func:`mosaic.plan`. Arguments are those of :func:`read`."""
     gate = chosen_gate(gate, via)
-    mosaic, target = _window(source, gate, resampling, errors, raw, place)
-    wanted = chosen(mosaic, place["bands"])
-    request, *_ = requested(mosaic, target, wanted, datetime, resampling, raw, mixed=True)
+    how = asked(composite.pop("method"), "all", **composite)
+    mosaic, target = _window(source, gate, resampling, errors, raw, place, how)
+    made = _composed(mosaic, target, how, datetime, resampling, errors, raw, gate, place)
+    if isinstance(made, Composed):
+        names = [one.name for one in made.choice.variables]
+        rows, columns = (Run(0, size) for size in target.shape)
+        cube = made
+        request, _ = bridge.on_planner(lambda: cube.request(names, [0], rows, columns))
+        problems = made.problems
+    else:
+        wanted = chosen(made, place["bands"])
+        request, *_ = requested(made, target, wanted, datetime, resampling, raw, mixed=True)
+        problems = made.problems
     found = bridge.run(survey(request, gate, ignore=errors == "ignore"))
-    return replace(found, problems=(*mosaic.problems, *found.problems))
+    return replace(found, problems=(*problems, *found.problems))
 
 
 def _window(
@@ -112,12 +200,13 @@ def _window(
     errors: str,
     raw: bool,
     place: Mapping[str, Any],
+    how: Asked,
 ) -> tuple[Opened, GeoBox]:
     """A source opened for one read, and the grid that is asked for."""
     if resampling is not None:
         method(resampling)  # said before anything is opened
-    bands = band_names(place["bands"])
-    mosaic = opened(source, gate=gate, raw=raw, errors=errors, **{**place, "bands": bands})
+    told = {**place, "bands": band_names(place["bands"]), "also": how.names}
+    mosaic = opened(source, gate=gate, raw=raw, errors=errors, **told)
     grid = {name: place[name] for name in ("bbox", "geobox", "crs", "resolution")}
     return mosaic, _checked(bridge.on_planner(lambda: target_of(mosaic, **grid)))
 

@@ -57,6 +57,7 @@ def opened(
     sort: str = "-datetime",
     raw: bool = False,
     errors: str = "raise",
+    also: Sequence[str] = (),
 ) -> Opened:
     """A source by columns.
 
@@ -78,12 +79,12 @@ def opened(
     if isinstance(source, Opened):
         return source
     gate = gate or default_gate()
-    built = _kept(source, gate, bands)
+    built = _kept(source, gate, bands, also)
     if built is not None:
         return built
     stream = found(source, gate)
     if bands is not None:
-        bands, stream = _as_assets(bands, stream)
+        bands, stream = _as_assets(bands, also, stream)
     if geobox is not None and geobox.crs is None:
         raise UsageError("geobox needs a CRS and pixels")
     chosen = options(
@@ -98,20 +99,24 @@ def opened(
     return _of_items(stream, chosen, geobox, gate)
 
 
-def _kept(source: Any, gate: Gate, bands: Sequence[str] | None) -> Opened | None:
+def _kept(
+    source: Any, gate: Gate, bands: Sequence[str] | None, also: Sequence[str]
+) -> Opened | None:
     """:func:`_built`; one that is opened again, and hasn't changed, needn't be read again."""
     if not isinstance(source, str):
-        return _built(source, gate, bands)
+        return _built(source, gate, bands, also)
     version = stamp(source, gate)
-    key = source, version, None if bands is None else tuple(bands)
+    key = source, version, None if bands is None else (tuple(bands), tuple(also))
     known: Opened | None = gate.catalogs.get(key)
-    made = known or _built(source, gate, bands)
+    made = known or _built(source, gate, bands, also)
     if known is None and made is not None and is_stamped(version) and len(made.id) <= _SMALL:
         gate.catalogs.keep(key, made)
     return made
 
 
-def _built(source: Any, gate: Gate, bands: Sequence[str] | None) -> Opened | None:
+def _built(
+    source: Any, gate: Gate, bands: Sequence[str] | None, also: Sequence[str]
+) -> Opened | None:
     """A mosaic that lies at a path or URL; None for what can only be items."""
     if not isinstance(source, str | os.PathLike):
         return None
@@ -121,7 +126,7 @@ def _built(source: Any, gate: Gate, bands: Sequence[str] | None) -> Opened | Non
         folder = replace(Folder.at(base or ".", gate), gate=gate)
         columns = folder.columns(last)
         ours = [one for one in columns.collections().values() if MARK in one]
-        return open_mosaic(folder, _own(bands, ours[0]), ours[0], columns) if ours else None
+        return open_mosaic(folder, _own(bands, also, ours[0]), ours[0], columns) if ours else None
     folder = Folder.at(name, gate)
     try:
         if is_document(name) and not name.endswith(("/collection.json", "/catalog.json")):
@@ -131,16 +136,21 @@ def _built(source: Any, gate: Gate, bands: Sequence[str] | None) -> Opened | Non
         if is_document(name) or (folder.remote and is_json(name, gate)):
             return None  # a STAC catalog of somebody else, or an item of an API
         raise
-    return open_mosaic(folder, _own(bands, document), document)
+    return open_mosaic(folder, _own(bands, also, document), document)
 
 
-def _own(bands: Sequence[str] | None, document: Json) -> Sequence[str] | None:
+def _own(bands: Sequence[str] | None, also: Sequence[str], document: Json) -> Sequence[str] | None:
     """Bands, where all are assets of a mosaic: no other is opened then."""
-    return bands if bands and set(bands) <= set(document["mosaic:assets"]) else None
+    there = document["mosaic:assets"]
+    if not bands or not set(bands) <= set(there):
+        return None
+    if not set(also) <= set(there):  # a property, or a band of an asset
+        return None
+    return list(dict.fromkeys([*bands, *also]))
 
 
 def _as_assets(
-    bands: Sequence[str], stream: Iterator[Found]
+    bands: Sequence[str], also: Sequence[str], stream: Iterator[Found]
 ) -> tuple[tuple[str, ...], Iterator[Found]]:
     """The assets in which bands lie, and the stream as it was.
 
@@ -148,10 +158,13 @@ def _as_assets(
     """
     seen = list(islice(stream, _LOOKED_AT))
     items = [one.item for one in seen if isinstance(one, Given) and isinstance(one.item, dict)]
-    return tuple(_asset_of(band, items) for band in bands), chain(seen, stream)
+    assets = [_asset_of(band, items) or band for band in bands]
+    assets += filter(None, (_asset_of(band, items) for band in also))
+    return tuple(dict.fromkeys(assets)), chain(seen, stream)
 
 
 def _asset_of(band: str, items: Sequence[Json]) -> str:
+    """The asset in which a band lies; empty where there is none."""
     within = ""
     for item in items:
         try:
@@ -166,7 +179,7 @@ def _asset_of(band: str, items: Sequence[Json]) -> str:
             names += [f"{key}.{place + 1}" for place in range(len(several))]
             if band in names:
                 within = str(key)
-    return within or band
+    return within
 
 
 def _wrapped(bbox: Sequence[float]) -> list[float]:

@@ -21,6 +21,7 @@ SOURCE = Grid("EPSG:32632", (2300, 2300), (10.0, 0.0, 740000.0, 0.0, -10.0, 5400
 TARGET = Grid("EPSG:32633", (2048, 2048), (10.0, 0.0, 300000.0, 0.0, -10.0, 5395000.0))
 MOST = {"nearest": 5.0, "bilinear": 15.0, "cubic": 40.0}
 """Nanoseconds a pixel; what the prototype took was 2.5, 7.7 and 40."""
+DTYPES = "uint8 int8 uint16 int16 uint32 int32 uint64 int64 float32 float64".split()
 FIRST = """
 import sys, time
 import numpy as np
@@ -64,7 +65,7 @@ def test_nanoseconds_a_pixel(name):
 
 
 @pytest.mark.parametrize("name", METHODS)
-@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_first_call_with_an_empty_cache(name, dtype, tmp_path):
     command = [sys.executable, "-c", FIRST, name, dtype]
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}

@@ -49,7 +49,7 @@ class Source:
         return [one for one in found if one["properties"]["datetime"][:10] in days]
 
 
-def lazy(source: Source, window: Window, gate: Any = None) -> Any:
+def lazy(source: Source, window: Window, gate: Any = None, **more: Any) -> Any:
     """A window of a built mosaic, not read yet."""
     from odc.geo.geobox import GeoBox
 
@@ -60,8 +60,8 @@ def lazy(source: Source, window: Window, gate: Any = None) -> Any:
         geobox=GeoBox((window.height, window.width), _affine(window.res, window), "EPSG:3035"),
         bands=window.bands,
         datetime=f"{min(window.days)}/{max(window.days)}",
-        groupby="solar_day",
         gate=gate,
+        **{"groupby": "solar_day", **more},
     )
 
 
@@ -71,6 +71,16 @@ def mosaic(source: Source) -> Read:
     def read(window: Window) -> Callable[[], np.ndarray]:
         found = lazy(source, window).load()
         return lambda: np.stack([found[band].values for band in window.bands], axis=1)
+
+    return read
+
+
+def mosaic_median(source: Source) -> Read:
+    """This package's median of the days."""
+
+    def read(window: Window) -> Callable[[], np.ndarray]:
+        found = lazy(source, window, method="median", groupby="all").load()
+        return lambda: np.nan_to_num(np.stack([found[one].values for one in window.bands], axis=1))
 
     return read
 
@@ -106,6 +116,41 @@ def _odc(pool: int | None) -> Callable[[Source], Read]:
                 return np.stack([days[band].values for band in window.bands], axis=1)
 
             return pixels
+
+        return read
+
+    return make
+
+
+def _odc_median(pool: int | None, chunks: dict[str, int] | None) -> Callable[[Source], Read]:
+    """odc-stac's stack of days, at once or by dask, and xarray's median of it."""
+
+    def make(source: Source) -> Read:
+        import dask
+        import odc.stac
+        import pystac
+        from odc.geo.geobox import GeoBox
+
+        odc.stac.configure_rio(cloud_defaults=True, **GDAL)
+        known = {}
+        for feature in json.loads(Path(source.items).read_bytes())["features"]:
+            known[feature["id"]] = pystac.Item.from_dict(feature)
+
+        def read(window: Window) -> Callable[[], np.ndarray]:
+            items = [known[one["id"]] for one in source.features(window.days)]
+            affine = _affine(window.res, window)
+            box = GeoBox((window.height, window.width), affine, "EPSG:3035")
+            stack = odc.stac.load(
+                items, bands=window.bands, geobox=box, groupby="solar_day", pool=pool,
+                preserve_original_order=True, resampling="nearest", chunks=chunks,
+            )  # fmt: skip
+            if chunks is not None:
+                stack = stack.chunk(time=-1)
+            with dask.config.set(scheduler="threads", num_workers=8):
+                found = stack.where(stack != 0).median("time").compute()
+            return lambda: np.nan_to_num(np.stack([found[one].values for one in window.bands]))[
+                None
+            ]
 
         return read
 
@@ -313,3 +358,12 @@ CONTENDERS = {
         Contender("lazycogs", lazycogs, "lazycogs", 0.999),
     )
 }
+COMPOSITES = {
+    one.name: one
+    for one in (
+        Contender("mosaic median", mosaic_median, "own", 0.9999),
+        Contender("odc-stac pool=8, xarray", _odc_median(8, None), "peers", 0.7),
+        Contender("odc-stac dask, xarray", _odc_median(None, {"y": 1024, "x": 1024}), "peers", 0.7),
+    )
+}
+"""Those of ``make bench-composite``."""

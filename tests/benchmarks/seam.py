@@ -65,7 +65,8 @@ class Corpus:
 
     def days(self) -> list[str]:
         """Dates, as mosaic.read takes them."""
-        return [f"2025-06-{1 + 5 * date:02d}" for date in range(self.dates)]
+        first = np.datetime64("2025-06-01")
+        return [str(first + 5 * date) for date in range(self.dates)]
 
     def tiles(self) -> list[Tile]:
         """Every tile on every date."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.benchmarks import bench_composite
 from tests.benchmarks.bench_read import compared, right, served
-from tests.benchmarks.contenders import CONTENDERS
+from tests.benchmarks.contenders import COMPOSITES, CONTENDERS
 from tests.benchmarks.result import Result
 from tests.benchmarks.seam import TINY
 from tests.benchmarks.told import figure, table
@@ -62,3 +64,17 @@ def test_the_table_and_the_figure(found: dict[tuple[str, str], Result], tmp_path
     assert text.count("x |") == 1
     figure(found, ["seam"], ["mosaic", "GTI, rasterio", "absent"], tmp_path / "bench.png")
     assert (tmp_path / "bench.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_median_in_small(tmp_path: Path) -> None:
+    """The correctness half of ``make bench-composite``: PROJ's pixels, and numpy's median."""
+    with served(tmp_path, replace(TINY, dates=4), latency=0.0, jobs=1) as bench:
+        case = bench_composite.case_of(bench, TINY.size)
+        want = bench_composite.truth(bench, case)
+        days = np.unique(want % 1)
+        assert 0.5 in days  # of an even number
+        result = Result()
+        one = COMPOSITES["mosaic median"]
+        assert bench_composite.once(bench, case, one, result, want) > 0.9999
+        assert (want > 0).mean() > 0.99
+        assert result.took[0].heads == 0

@@ -70,6 +70,8 @@ def test_lazy_and_planned(serve: Serve, remote: Path, own: Path, server: RangeSe
     xr.testing.assert_equal(got.compute(), want)
     got = xr.open_dataset(remote, engine=MosaicBackend, groupby="all", via=gateway.url)
     xr.testing.assert_equal(got.load(), want)
+    tree = mosaic.open_tree(remote, bands=["B04"], via=gateway.url).load()
+    xr.testing.assert_equal(tree, mosaic.open_tree(own, bands=["B04"]).load())
     plan = mosaic.plan(remote, bands=["B04"], via=gateway.url)
     assert plan.items == (8, 8)
     assert server.counts.requests == sent(gateway)
