@@ -199,7 +199,7 @@ def open(  # noqa: A001 - the verb
     told by their beginning), ``id`` (each its own; also None), ``all`` (one layer of
     everything, as the tile indexes show it), a property's name, or a function of an item's id and
     properties; layers without an item near the grid don't appear; ``auto``: ``time``, or ``all``
-    for methods that reduce. ``resampling``, ``dtype``: a
+    for methods that reduce and with ``best``. ``resampling``, ``dtype``: a
     name, or a mapping from band to name with ``*`` for the others; numbers are rounded, and kept
     within the type's ends. ``chunks``: as xarray has them, for dask arrays; {} is 1 x 2048 x 2048.
 

@@ -23,7 +23,7 @@ from mosaic.still import Crew, Pause, imported
 
 T = TypeVar("T")
 _POOL, _PLANNER = "mosaic-cpu", "mosaic-plan"
-_PATIENCE = 10.0
+_PATIENCE = 30.0
 """Seconds that a fork waits at most until no thread is amid its work: a kernel may be compiled."""
 
 
@@ -35,6 +35,16 @@ class Resident(Protocol):
 
     def close(self) -> None:
         """The interpreter ends."""
+
+
+class Lock(Protocol):
+    """A lock that a thread which has it may take again."""
+
+    def acquire(self) -> Any:
+        """Wait for it."""
+
+    def release(self) -> Any:
+        """Give it back."""
 
 
 class _Mailbox:
@@ -112,6 +122,8 @@ def _threads(count: int, crew: str) -> Crew:
 
 _lock = threading.Lock()
 _engine: _Engine | None = None
+_taken: list[Lock] = []  # by each fork
+_given: list[Lock] = []  # back after this fork
 _orphans: list[object] = []  # what a fork left behind: its destructors must not run in the child
 _residents: weakref.WeakSet[Resident] = weakref.WeakSet()
 
@@ -227,6 +239,11 @@ def settle(resident: Resident) -> None:
     _residents.add(resident)
 
 
+def take_in_forks(lock: Lock) -> None:
+    """Let a fork take a lock first, whoever has it, so that a child has it back."""
+    _taken.append(lock)
+
+
 def _hold() -> None:
     """Before a fork. The lock is kept until after it, so that one thread forks at a time."""
     _lock.acquire()
@@ -234,10 +251,15 @@ def _hold() -> None:
     if _engine is not None:
         _engine.hold(until)
     imported(until)
+    _given[:] = _taken
+    for lock in _given:
+        lock.acquire()
 
 
 def _go_on() -> None:
     """After a fork, in the parent."""
+    for lock in _given:
+        lock.release()
     if _engine is not None:
         _engine.go_on()
     _lock.release()
@@ -245,6 +267,8 @@ def _go_on() -> None:
 
 def _rebuild() -> None:
     global _engine, _lock
+    for lock in _given:
+        lock.release()
     _lock = threading.Lock()
     _here.crew = ""  # a thread that forks is the child's main thread
     if _engine is not None:

@@ -41,7 +41,9 @@ def interval(value: Any) -> Interval:
 
 
 def _span(part: Any) -> Interval:
-    if isinstance(part, np.datetime64):
+    if isinstance(part, np.datetime64) and np.datetime_data(part.dtype)[0] in ("Y", "M", "D"):
+        part = str(part)  # a year, a month or a day means all of it
+    elif isinstance(part, np.datetime64):
         part = part.astype("datetime64[ms]").astype(object)
     if isinstance(part, datetime):
         return _instant(part)

@@ -46,7 +46,8 @@ class MosaicAccessor:
         bands = [name for name in cube.variables if name in dataset.variables]
         if not bands:
             raise UsageError("no band of the mosaic is in this dataset")
-        of = np.isin(cube.scenes().groups.time, np.atleast_1d(dataset["time"].values))
+        known, asked = cube.scenes().groups.time, np.atleast_1d(dataset["time"].values)
+        of = np.isin(known, asked) | (np.isnat(known) & np.isnat(asked).any())
         row, column = (_run(cube, dataset, axis) for axis in ("y", "x"))
         times = np.flatnonzero(of).tolist()
         request, _ = bridge.on_planner(lambda: cube.request(bands, times, row, column))

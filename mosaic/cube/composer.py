@@ -152,6 +152,8 @@ class Composer:
         wanting: Bools | None = None
         for batch in self._batches(tile, bands):
             layers = [layer for some in batch for layer in some]
+            if not layers:
+                continue
             shows: Mapping[int, Bools] = {}
             if made.rules:
                 seen = await clear(
@@ -170,6 +172,9 @@ class Composer:
             wanting = await pooled(to.wanting)
             if wanting is not None and not wanting.any():
                 break
+        if made.together and covered:  # what isn't known of one isn't of any
+            every: Bools = np.logical_and.reduce(list(covered.values()))
+            covered = dict.fromkeys(covered, every)
         if isinstance(to, Block):
             items = await planned(partial(self._items, to))
             result = await pooled(partial(applied, self.choice, made, self.stack, to, items, tile))

@@ -99,7 +99,7 @@ def asked(method: Any, groupby: GroupBy, over: Any, best: Any, mask: Any, dilate
             f'best= picks one layer of each pixel: take method="first", not {method!r}'
         )
     if isinstance(groupby, str) and groupby == "auto":
-        groupby = "time" if how.drawn else "all"
+        groupby = "time" if how.drawn and best is None else "all"
     if isinstance(over, str) and over == "auto":
         over = "id" if groupby is None or groupby in _SHORT else "solar_day"
     if over is not None and not isinstance(over, str):

@@ -7,12 +7,14 @@ request: they share lattices, headers and the order of their blocks.
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -24,12 +26,13 @@ from mosaic.catalog.opened import Opened
 from mosaic.catalog.table import drawing_order
 from mosaic.cube.choice import Choice, stamp
 from mosaic.cube.composite import lacking
-from mosaic.cube.keys import Key, Run, clusters, places, portions
+from mosaic.cube.keys import POINTS, Key, Run, clusters, places, portions
 from mosaic.cube.scenes import Scenes, scenes
 from mosaic.cube.sources import opened
 from mosaic.cube.values import cast, picked, planes
 from mosaic.cube.variables import COVERED
 from mosaic.cube.windows import Where, layered, place_of
+from mosaic.engine.known import all_of
 from mosaic.engine.pipeline import Outcome, draw_all
 from mosaic.engine.scene import Request
 from mosaic.errors import CatalogError, InputError, Problem
@@ -39,6 +42,8 @@ Found = dict[str, Array]
 
 PORTION = 128 << 20
 """Bytes of a result that are drawn at once; larger ones are cut."""
+_WINDOWS = 8
+"""Windows of one key that are read at a time, at most."""
 _KEPT = 32 << 20
 """Bytes of coverage, a bit a pixel, that are kept until somebody asks for it."""
 
@@ -50,6 +55,8 @@ class _Batch:
     names: set[str] = field(default_factory=set)
     task: asyncio.Task[Found] | None = None
     waiting: int = 0
+    taken: bool = False
+    """Whether somebody has the arrays: they are his to write to, others get copies."""
 
 
 class Cube:
@@ -141,7 +148,11 @@ class Cube:
         batch.waiting += 1
         assert batch.task is not None
         try:
-            return await asyncio.shield(batch.task)
+            found = await asyncio.shield(batch.task)
+            if batch.taken:
+                return {name: found[name].copy() for name in names}
+            batch.taken = True
+            return found
         except asyncio.CancelledError:
             if batch.waiting == 1:  # nobody else waits for it
                 batch.task.cancel()
@@ -186,11 +197,18 @@ class Cube:
             found = await self._window(bands, key.times, key.rows[0], key.columns[0])
         else:
             found = self._blank(bands, key.shape)
-            for row, r in places(key.rows):
-                for column, c in places(key.columns):
-                    part = await self._window(bands, key.times, row, column)
-                    for name, values in part.items():
-                        found[name][:, r, c] = picked(values, row, column)
+
+            async def read(row: Run, r: slice, column: Run, c: slice) -> None:
+                part = await self._window(bands, key.times, row, column)
+                for name, values in part.items():
+                    found[name][:, r, c] = picked(values, row, column)
+
+            sides = [
+                max((run.count for run in runs), default=1) for runs in (key.rows, key.columns)
+            ]
+            most = len(key.times) * self._size(bands) * math.prod(sides)
+            work = product(places(key.rows), places(key.columns))
+            await some_of((read(*one, *other) for one, other in work), most)
         for name in list(found):
             if name not in names:
                 values = found.pop(name)
@@ -202,22 +220,25 @@ class Cube:
         """Single pixels: (n,) layers of time, rows and columns to (n,) numbers."""
         band = self._band(name)
         out = self._blank([band], (len(rows),))[name]
-        for some in clusters(rows, columns):
+
+        async def read(some: Array) -> None:
             when, at = np.unique(times[some], return_inverse=True)
             r, c = rows[some], columns[some]
             row = Run(int(r.min()), int(np.ptp(r)) + 1)
             column = Run(int(c.min()), int(np.ptp(c)) + 1)
             found = await self._window([band], tuple(when.tolist()), row, column)
             out[some] = found[name][at.reshape(-1), r - row.start, c - column.start]
+
+        most = len(np.unique(times)) * self._size([band]) * POINTS**2
+        await some_of((read(some) for some in clusters(rows, columns)), most)
         return out
 
     async def _window(
         self, bands: Sequence[str], times: tuple[int, ...], row: Run, column: Run
     ) -> Found:
         """Whole windows, drawn a portion at a time."""
-        size = sum(max(self.variables[name].dtype.itemsize, 1) for name in bands)
         shape = len(times), row.count, column.count
-        parts = list(portions(*shape, size, PORTION))
+        parts = list(portions(*shape, self._size(bands), PORTION))
         if len(parts) == 1:
             return await self._draw(bands, times, row, column)
         found = self._blank(bands, shape)
@@ -227,6 +248,10 @@ class Cube:
             for name, values in part.items():
                 found[name][t, r, c] = values
         return found
+
+    def _size(self, bands: Sequence[str]) -> int:
+        """Bytes of a pixel of some bands."""
+        return sum(max(self.variables[name].dtype.itemsize, 1) for name in bands)
 
     def _blank(self, bands: Sequence[str], shape: tuple[int, ...]) -> Found:
         found: Found = {name: np.zeros(shape, self.variables[name].dtype) for name in bands}
@@ -269,6 +294,21 @@ class Cube:
                 parts = [outcome.covered[layer] for layer, _ in at]
                 found[name + COVERED] = np.stack([part for part in parts if part is not None])
         return found
+
+
+async def some_of(work: Iterable[Coroutine[Any, Any, None]], size: int) -> None:
+    """All of them, as many at a time as :data:`PORTION` has room for; an error ends the others.
+
+    ``size``: bytes of the largest.
+    """
+    rest = iter(work)
+
+    async def one_by_one() -> None:
+        for one in rest:
+            await one
+
+    count = max(1, min(_WINDOWS, PORTION // max(size, 1)))
+    await all_of([one_by_one() for _ in range(count)])
 
 
 def _dropped(early: dict[tuple[str, Key], Array], places: Collection[tuple[str, Key]]) -> None:

@@ -14,8 +14,10 @@ from mosaic.engine.pieces import Grid
 
 Longs = npt.NDArray[np.int64]
 
-GAP = 64
+GAP = 512
 """Rows or columns that are read though nobody wants them, rather than to begin another window."""
+_LONG = 4096
+"""Rows or columns of a window of which not all are wanted, at most."""
 POINTS = 256
 """Side of the squares by which single points are read together."""
 _ALIGN = 512
@@ -91,7 +93,10 @@ def _runs(index: Any, size: int) -> tuple[Run, ...]:
     wanted = np.atleast_1d(np.arange(size)[index])
     if not len(wanted):
         return ()
-    ends = np.flatnonzero(np.diff(wanted) > GAP) + 1
+    new = np.diff(wanted) > GAP
+    if not (np.diff(wanted) == 1).all():
+        new |= np.diff(wanted // _LONG) > 0
+    ends = np.flatnonzero(new) + 1
     found = []
     for part in np.split(wanted, ends):
         first = int(part[0])

@@ -36,7 +36,7 @@ from mosaic.storage import Gate, chosen_gate
 DIMS = ("time", "y", "x")
 CHUNKS = {"time": 1, "y": 2048, "x": 2048}
 """Of a dask array, where none are told."""
-_SIDE = 1 << 27
+_SIDE = 1 << 25
 """Pixels of a side, each of which has a coordinate, beyond which it can't be meant."""
 
 
@@ -227,4 +227,7 @@ def chunked(made: xr.Dataset, chunks: Any) -> xr.Dataset:
             raise UsageError(f"chunks= names no dimension {', '.join(unknown)}: time, y, x")
         chunks = {**CHUNKS, **chunks}
     token = made.encoding["mosaic"].choice.token
-    return made.chunk(chunks, name_prefix="mosaic-", token=token)
+    try:
+        return made.chunk(chunks, name_prefix="mosaic-", token=token)
+    except (ValueError, TypeError, ZeroDivisionError) as error:
+        raise UsageError(f"chunks={chunks!r:.80} can't be meant ({error})") from error

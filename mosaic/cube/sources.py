@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
@@ -27,14 +28,14 @@ from mosaic.catalog.facts import asset_for, data_assets
 from mosaic.catalog.folder import Folder
 from mosaic.catalog.held import HeldColumns
 from mosaic.catalog.href import resolve, unsigned
-from mosaic.catalog.layout import MARK
+from mosaic.catalog.layout import COLLECTION, ITEMS, MARK
 from mosaic.catalog.opened import NEVER, Asset, Opened, Variant, open_mosaic
 from mosaic.catalog.stac import upgrade
 from mosaic.catalog.table import Assets, Table
 from mosaic.cube.choice import is_stamped, stamp
 from mosaic.cube.items import found, is_document, is_json, is_parquet
 from mosaic.engine.reading import degrees, pixel_size
-from mosaic.errors import InputError, NotACatalogError, UsageError
+from mosaic.errors import InputError, NotACatalogError, StorageError, UsageError
 from mosaic.grid import canonical
 from mosaic.storage import Gate, default_gate
 
@@ -105,6 +106,8 @@ def _kept(
     """:func:`_built`; one that is opened again, and hasn't changed, needn't be read again."""
     if not isinstance(source, str):
         return _built(source, gate, bands, also)
+    if "://" in source:
+        _renew(source, gate)
     version = stamp(source, gate)
     key = source, version, None if bands is None else (tuple(bands), tuple(also))
     known: Opened | None = gate.catalogs.get(key)
@@ -112,6 +115,23 @@ def _kept(
     if known is None and made is not None and is_stamped(version) and len(made.id) <= _SMALL:
         gate.catalogs.keep(key, made)
     return made
+
+
+def _renew(source: str, gate: Gate) -> None:
+    """Ask which version of a mosaic lies at a URL now: one request, where it was read before."""
+    whole = is_parquet(source)
+    base = source.rstrip("/").removesuffix(f"/{COLLECTION}")
+    first = source if whole else f"{base}/{COLLECTION}"
+    before = gate.meta(first)
+    if before is None:
+        return
+    gate.forget(first)
+    try:
+        gate.get_range(first, start=0, length=1 << 16)
+    except StorageError:
+        return  # who opens it says so
+    if gate.meta(first) != before and not whole:
+        gate.forget(f"{base}/{ITEMS}")
 
 
 def _built(
@@ -219,6 +239,8 @@ def _of_items(
 ) -> Opened:
     kept = _Kept()
     gathered = gather(kept.noted(stream), chosen, kept.keep, gate=gate)
+    for note in gathered.notes:  # as a build says them
+        warnings.warn(note, stacklevel=2)
     whole: Agreed
     try:
         if geobox is not None:

@@ -14,9 +14,13 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numba.core.compiler_lock import global_compiler_lock
 
+from mosaic.bridge import take_in_forks
 from mosaic.engine.pieces import LARGEST
 from mosaic.engine.resampling import TINY
+
+take_in_forks(global_compiler_lock)
 
 LONGEST = LARGEST + 1
 """Pixels, or corners of pixels, along a piece at most."""

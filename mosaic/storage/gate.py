@@ -20,6 +20,7 @@ from mosaic.settings import CacheSettings, Limits, Retry, limits_of, shared_limi
 from mosaic.storage.address import Address, address, behind
 from mosaic.storage.answer import Meta
 from mosaic.storage.cache import Block
+from mosaic.storage.local import version
 from mosaic.storage.metrics import Quota, Stats, copied
 from mosaic.storage.parts import Parts, Settings, closed, left, parts
 from mosaic.storage.ranges import Span, make_span, make_spans
@@ -287,6 +288,8 @@ class Gate:
             if len(inner.addresses) >= _ADDRESSES:
                 inner.addresses.clear()
             inner.addresses[href] = place
+        if place.service == "file":
+            _renew(inner, place)
         return place
 
     def _ready(self) -> Parts:
@@ -300,6 +303,13 @@ class Gate:
                     self._end = weakref.finalize(self, left, inner)
                     self._end.atexit = False
         return inner
+
+
+def _renew(inner: Parts, place: Address) -> None:
+    """Forget a file of this machine that has changed since it was read: to look costs nothing."""
+    known = inner.memory.meta(place.key)
+    if known is not None and known.etag != version(place.url):
+        inner.memory.drop(place.key)
 
 
 def _at_hand(

@@ -49,6 +49,18 @@ class FileTransport:
         """Nothing is kept open."""
 
 
+def version(url: str) -> str:
+    """ETag of a file as it is now; empty for one that can't be looked at."""
+    try:
+        return _etag(Path(unquote(urlsplit(url).path)).stat())
+    except OSError:
+        return ""
+
+
+def _etag(info: os.stat_result) -> str:
+    return f'"{info.st_mtime_ns:x}-{info.st_size:x}-{info.st_ino:x}"'
+
+
 def _read_file(path: Path, headers: Mapping[str, str]) -> Body:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -64,7 +76,7 @@ def _read_file(path: Path, headers: Mapping[str, str]) -> Body:
             raise Failure(
                 Kind.FINAL, "not a regular file", error=UnreachableError, advice="name a file"
             )
-        etag = f'"{info.st_mtime_ns:x}-{info.st_size:x}-{info.st_ino:x}"'
+        etag = _etag(info)
         start, stop = _asked(headers, info.st_size)
         if start >= info.st_size and info.st_size + start > 0:
             return Body(416, {}, b"")

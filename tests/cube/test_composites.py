@@ -197,7 +197,7 @@ def test_a_function_sees_layers_and_items(series: Made) -> None:
 @pytest.mark.parametrize("greatest", [False, True])
 def test_the_best_band_picks_a_layer(series: Made, greatest: bool) -> None:
     """In all bands, though it isn't among them."""
-    got = opened(series, best="-B03" if greatest else "B03", groupby="all")
+    got = opened(series, best="-B03" if greatest else "B03")
     whole = stack(series, bands=[*BANDS, "B03"])
     quality = whole.B03.values[::-1]  # the newest of equals
     filled = np.where(np.isnan(quality), -np.inf if greatest else np.inf, quality)

@@ -29,7 +29,7 @@ def read(number):
         reads[number] += 1
 
 def child():
-    faulthandler.dump_traceback_later(20, exit=True)  # a child that hangs says where
+    faulthandler.dump_traceback_later(60, exit=True)  # a child that hangs says where
     try:
         got = [mosaic.read(path, gate=gate, **place).values for gate in (shared, Gate())]
         assert (got[0] == got[1]).all() and got[0].any()
@@ -53,7 +53,7 @@ while min(reads) < 2:
     time.sleep(0.01)
 stop.set()
 for thread in threads:
-    thread.join(30)
+    thread.join(60)
     assert not thread.is_alive(), "the parent's own reads hang"
 for pid in children:
     assert os.waitpid(pid, 0)[1] == 0, "a child failed"
@@ -69,7 +69,7 @@ def forks(path: Path, pauses: list[float], **environment: str) -> str:
         env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -177,8 +178,16 @@ def test_what_doesnt_show_isnt_read(series: Made) -> None:
     assert masks < asked(mask={"SCL": [11]}) < every
 
 
-@pytest.mark.parametrize("band", ["SCL", "B04"])
-def test_what_cant_be_read(series: Made, tmp_path: Path, band: str) -> None:
+@pytest.mark.parametrize(
+    ("band", "how"),
+    [
+        ("SCL", {"method": "max", "mask": {"SCL": [9]}}),
+        ("B04", {"method": "max", "mask": {"SCL": [9]}}),
+        ("B03", {"best": "B03"}),
+    ],
+)
+def test_what_cant_be_read(series: Made, tmp_path: Path, band: str, how: dict[str, Any]) -> None:
+    """Of a band, its mask, or that which picks: an error; or what is covered is right."""
     document = orjson.loads(series.items.read_bytes())
     for one in document["features"]:
         for asset in one["assets"].values():
@@ -188,7 +197,7 @@ def test_what_cant_be_read(series: Made, tmp_path: Path, band: str) -> None:
     data[len(data) // 2 :] = bytes(len(data) - len(data) // 2)
     victim["assets"][band]["href"] = str(tmp_path / "SCL.tif")
     (tmp_path / "SCL.tif").write_bytes(data)
-    told: dict[str, Any] = {"bands": ["B04"], "mask": {"SCL": [9]}, "gate": Gate(), "method": "max"}
+    told: dict[str, Any] = {"bands": ["B04"], "gate": Gate(), **how}
     with pytest.raises(ReadError, match=f"item {victim['id']} asset {band}"):
         mosaic.open(document, **told).load()
     ds = mosaic.open(document, errors="ignore", **told).load()
@@ -271,6 +280,8 @@ def test_a_function_that_fails_names_items_and_window(series: Made) -> None:
         f"S2_{zone}_{date}" for zone in (32, 33) for date in range(4)
     }
     assert isinstance(caught.value.__cause__, KeyError)
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (str(again), again.window) == (str(caught.value), caught.value.window)
     for gives, said in (
         (lambda ds: ds, "came back as .*not as y, x of"),
         (lambda ds: 3, "it gave int, not a Dataset"),

@@ -8,24 +8,35 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import time
 import tomllib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import dask
 import numpy as np
 import orjson
 import pytest
+import rasterio
 import rioxarray  # noqa: F401 - gives datasets their .rio
 import xarray as xr
+from affine import Affine
 
 import mosaic
 from mosaic.catalog.folder import Folder
-from mosaic.errors import CatalogError, NotACatalogError, UsageError
+from mosaic.errors import (
+    CatalogError,
+    NotACatalogError,
+    ReadError,
+    SourceMismatchError,
+    UsageError,
+)
 from mosaic.settings import CacheSettings, Limits
 from mosaic.storage import Gate
 from tests.cube.conftest import Made, made
@@ -366,3 +377,99 @@ def test_many_items_are_opened_by_columns(tmp_path: Path) -> None:
         sizes.append(len(pickle.dumps(ds.B04.data[:, :10, :10])))
     assert sizes[1] < sizes[0] * 3 + 10_000
     assert times[1] < times[0] * 4
+
+
+def test_threads_that_read_the_same_write_to_arrays_of_their_own(native: Made) -> None:
+    ds = mosaic.open(native.path, gate=Gate())
+    want = mosaic.open(native.path, gate=Gate())["B02"].values
+    start = threading.Barrier(4)
+
+    def read(number: int) -> np.ndarray:
+        start.wait()
+        got: np.ndarray = ds["B02"].compute().values
+        got += number
+        return got
+
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            for number, got in enumerate(pool.map(read, range(4))):
+                np.testing.assert_array_equal(got, want + number)
+
+
+def test_a_file_that_is_rewritten_shows_what_it_holds(tmp_path: Path) -> None:
+    """Opened again, or read again by what was opened before: never what it held."""
+    path = tmp_path / "a.tif"
+    gate, rng = Gate(), np.random.default_rng(1)
+
+    def write(dtype: str, shape: tuple[int, int]) -> np.ndarray:
+        pixels = rng.integers(1, 200, shape).astype(dtype)
+        with rasterio.open(
+            path, "w", driver="GTiff", crs="EPSG:32632", transform=Affine(10, 0, 6e5, 0, -10, 5e6),
+            count=1, height=shape[0], width=shape[1], dtype=dtype, nodata=0,
+        ) as file:  # fmt: skip
+            file.write(pixels, 1)
+        return pixels
+
+    first = write("uint16", (200, 300))
+    ds = mosaic.open(path, gate=gate, chunks={})
+    np.testing.assert_array_equal(ds["data"].values[0], first)
+    second = write("uint16", (200, 300))
+    np.testing.assert_array_equal(ds["data"].values[0], second)
+    third = write("float32", (150, 100))
+    again = mosaic.open(path, gate=gate)
+    assert again["data"].dtype == np.float32
+    np.testing.assert_array_equal(again["data"].values[0], third)
+    with pytest.raises(SourceMismatchError):  # another shape than what was opened
+        ds["data"].values  # noqa: B018
+    path.unlink()
+    with pytest.raises(ReadError, match=r"a\.tif"):
+        mosaic.open(again_of(path, third.shape), gate=gate)["data"].values  # noqa: B018
+
+
+def again_of(path: Path, shape: tuple[int, int]) -> dict[str, Any]:
+    """An item of a file that was there."""
+    scene = utm_scene("a", 32632, 9, 45, 64, 10.0, bands=("data",), dtype="float32")
+    item = item_of(replace(scene, shape=shape, transform=Affine(10, 0, 6e5, 0, -10, 5e6)))
+    item["assets"]["data"]["href"] = str(path)
+    return item
+
+
+def test_a_mosaic_behind_a_url_that_is_built_anew(tmp_path: Path) -> None:
+    """Opened again it shows what it holds now; one that hasn't changed takes one request."""
+    gate = Gate()
+    one = made(tmp_path / "1", [utm_scene("s", 32632, 9, 47, 64, 60.0)])
+    later = utm_scene("t", 32632, 9, 47, 64, 60.0, datetime="2025-07-09T10:00:00Z")
+    two = made(tmp_path / "2", [later])
+    with RangeServer(_files(one.path)) as server:
+        url = server.url("mosaic")
+        mosaic.open(url, gate=gate)
+        mosaic.open(url, gate=gate)
+        server.reset()
+        assert mosaic.open(url, gate=gate).time.dt.month.item() == 6
+        assert server.counts.requests == 1
+        server.objects.update(_files(two.path))
+        server.behaviour.etag = "v2"
+        assert mosaic.open(url, gate=gate).time.dt.month.item() == 7
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {
+        f"mosaic/{path.relative_to(folder).as_posix()}": path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_sparse_indices_are_read_side_by_side(native: Made) -> None:
+    """A few pixels of far rows and columns: what they need, and not one after the other."""
+    home = native.items.parent
+    with served(native, home) as (server, items):
+        server.behaviour.latency = 0.02
+        ds = mosaic.open(items, gate=Gate(limits=Limits(concurrency=16, start=16)), chunks=None)
+        size = ds.sizes
+        rows, columns = (np.arange(3, size[axis], 40) for axis in ("y", "x"))
+        got = ds["B02"].isel(y=rows, x=columns).values
+        whole = mosaic.open(native.path, gate=Gate())["B02"].values
+        np.testing.assert_array_equal(got, whole[:, rows][:, :, columns])
+        plan = ds.mosaic.plan()
+        assert server.counts.requests <= plan.most.requests
