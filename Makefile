@@ -48,6 +48,10 @@ bench-storage: $(VENV)/.dev  ## the gate beside bare clients, at 30 ms
 	$(PY) -m pip install -q --disable-pip-version-check -e '.[bench]'
 	$(PY) -m pytest -q -s -m bench tests/benchmarks/bench_storage.py tests/storage/test_load.py $(ARGS)
 
+.PHONY: bench-gateway
+bench-gateway: $(VENV)/.dev  ## mosaic serve: cold reads by GDAL, warm tiles, many clients
+	$(PY) -m pytest -q -s -m bench tests/benchmarks/bench_gateway.py $(ARGS)
+
 .PHONY: bench-warp
 bench-warp: $(VENV)/.dev  ## the compiled kernels: nanoseconds a pixel, and the first call
 	$(PY) -m pytest -q -s -m bench tests/benchmarks/bench_warp.py $(ARGS)

@@ -186,13 +186,14 @@ def open(  # noqa: A001 - the verb
     chunks: Any = None,
     raw: bool = False,
     gate: Gate | None = None,
+    via: str | None = None,
 ) -> xr.Dataset:
     """A mosaic as a lazy dataset, one variable a band, each (time, y, x), as odc.stac.load's.
 
     In EPSG:4326 too the axes are called y and x; y falls, coordinates are middles of pixels.
 
-    ``source``, ``bbox``, ``crs``, ``resolution``, ``geobox``, ``bands``, ``datetime``, ``raw`` and
-    ``gate`` are those of :func:`read`; ``like``: a GeoBox, or
+    ``source``, ``bbox``, ``crs``, ``resolution``, ``geobox``, ``bands``, ``datetime``, ``raw``,
+    ``gate`` and ``via`` are those of :func:`read`; ``like``: a GeoBox, or
     a dataset whose grid is taken. ``groupby``: which items share a layer of time: ``time`` (those
     of one instant), ``solar_day``, ``day``, ``week``, ``month``, ``season``, ``year`` (of UTC, and
     told by their beginning), ``id`` (each its own; also None), ``all`` (one layer of
@@ -255,6 +256,7 @@ def open(  # noqa: A001 - the verb
         chunks=chunks,
         raw=raw,
         gate=gate,
+        via=via,
     )
 
 
@@ -269,6 +271,7 @@ def open_tree(
     chunks: Any = None,
     raw: bool = True,
     gate: Gate | None = None,
+    via: str | None = None,
 ) -> xr.DataTree:
     """The native pixels of each CRS and grid beside the lazy mosaic; nothing is read.
 
@@ -293,6 +296,7 @@ def open_tree(
         chunks=chunks,
         raw=raw,
         gate=gate,
+        via=via,
     )
 
 
@@ -314,6 +318,7 @@ def plan(
     errors: str = "raise",
     raw: bool = False,
     gate: Gate | None = None,
+    via: str | None = None,
 ) -> Plan:
     """What :func:`read` will ask of storage, given the same: items, requests, bytes, least time.
 
@@ -338,6 +343,7 @@ def plan(
         errors=errors,
         raw=raw,
         gate=gate,
+        via=via,
         place={
             "bbox": bbox,
             "geobox": geobox,
@@ -366,6 +372,7 @@ def read(
     errors: str = "raise",
     raw: bool = False,
     gate: Gate | None = None,
+    via: str | None = None,
 ) -> Reading:
     """A window of a mosaic: ``values, valid = mosaic.read(...)``, each (bands, y, x).
 
@@ -377,7 +384,9 @@ def read(
     would choose; or all of this as a ``geobox``. ``bands``: assets or bands, by name; all by
     default. ``datetime``: an instant, ``2025-06``, or an interval ``a/b``. ``resampling``:
     rasterio's name; the mosaic's by default. ``raw``: the files' own numbers; else those that the
-    mosaic's indexes declare. ``gate``: through which files are read.
+    mosaic's indexes declare. ``gate``: through which files are read;
+    ``via``: the URL of a gateway (``mosaic serve``) that reads them instead, under one budget for
+    all its clients.
 
     The newest scene (by the mosaic's order) lies on top, lower ones show through its gaps; or
     ``method``, ``over``, ``best``, ``mask`` and ``mask_dilate`` say otherwise, as in
@@ -403,6 +412,7 @@ def read(
         errors=errors,
         raw=raw,
         gate=gate,
+        via=via,
         place={
             "bbox": bbox,
             "geobox": geobox,

@@ -415,6 +415,43 @@ def relocate(folder: str, base: str | None, as_json: bool) -> None:
             click.echo(f"{len(changed)} file{'s' * (len(changed) != 1)} rewritten", err=True)
 
 
+@main.command()
+@click.argument("folder", nargs=-1, required=True)
+@click.option("--host", metavar="ADDRESS", help="Where to listen; default: 127.0.0.1.")
+@click.option("--port", type=int, metavar="N", help="Port; 0 for any; default: 8790.")
+@click.option("--url", help="Under which clients reach it; default: by host and port.")
+@click.option("--token-file", metavar="FILE", help="What clients must show, as a bearer's token.")
+@click.option(
+    "--allow-redirect",
+    "redirects",
+    multiple=True,
+    metavar="HOST",
+    help="A host, or pattern, that storage may redirect to. Repeatable.",
+)
+@click.option("--busy", type=int, metavar="N", help="Requests worked on at once; default: 64.")
+@click.option("--queue", type=int, metavar="N", help="Requests that may wait; default: 1024.")
+@click.option("--config", metavar="FILE", help="TOML file with these settings; flags override it.")
+@click.option("-q", "--quiet", is_flag=True, help="No access log.")
+def serve(
+    folder: tuple[str, ...],
+    redirects: tuple[str, ...],
+    config: str | None,
+    quiet: bool,
+    **flags: Any,
+) -> None:
+    """Serve the mosaics in FOLDER… (or NAME=FOLDER) to GDAL, QGIS, R, Python and browsers.
+
+    Their scenes are read through one gate, with its limits, cache, retries and credentials.
+    """
+    from mosaic.gateway import command
+
+    with _errors(False, True):
+        options = command.configured(config, {**flags, "redirects": redirects or None})
+        if not quiet:
+            command.log_to_stderr()
+        command.serve(folder, options, lambda line: click.echo(line, err=True))
+
+
 @contextmanager
 def _errors(as_json: bool, verbose: bool) -> Iterator[None]:
     try:

@@ -4,16 +4,19 @@ says there; the sample opens from anywhere; ARCHITECTURE.md knows every module.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,21 +110,58 @@ def test_every_block_of_the_readme_runs(place: Path, monkeypatch: pytest.MonkeyP
     shutil.rmtree("demo/mosaic")
     names: dict[str, object] = {}
     seen = []
-    for block in _blocks():
+    with contextlib.ExitStack() as servers:
+        _run(place, names, seen, servers)
+    assert {"console", "sh", "python"} <= set(seen)
+    assert names["red"].mean() > 100  # type: ignore[attr-defined]
+
+
+def _run(
+    place: Path, names: dict[str, object], seen: list[str], servers: contextlib.ExitStack
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    for block in (replace(one, text=one.text.replace("8790", port)) for one in _blocks()):
         seen.append(block.language)
         if block.language == "console":
             _console(block, place)
         elif block.language == "sh":
             for line in block.text.splitlines():
-                _shell(line)
+                if line.startswith("mosaic serve"):
+                    servers.enter_context(_serving(shlex.split(line.removesuffix("&")), port))
+                else:
+                    _shell(line)
         elif block.language == "python":
             exec(compile(block.text, f"README.md:{block.line}", "exec"), names)
         elif block.language == "r":
             pass  # tests/interop/test_r.py
+        elif block.language == "text":
+            _tiles(block)
         else:
             raise AssertionError(f"README.md:{block.line}: no way to run {block.language!r}")
-    assert {"console", "sh", "python"} <= set(seen)
-    assert names["red"].mean() > 100  # type: ignore[attr-defined]
+
+
+def _tiles(block: Block) -> None:
+    """Every URL of a gateway answers, for a tile where the demo's zones meet."""
+    for line in block.text.splitlines():
+        url = line.replace("{z}", "10").replace("{x}", "546").replace("{y}", "357")
+        assert requests.get(url, timeout=60).status_code == 200, line
+
+
+@contextlib.contextmanager
+def _serving(words: list[str], port: str) -> Iterator[None]:
+    """A gateway in the background, as a shell's `&` leaves it."""
+    server = subprocess.Popen([sys.executable, "-m", *words])
+    try:
+        for _ in range(300):
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", int(port))).close()
+                break
+            time.sleep(0.1)
+        yield
+    finally:
+        server.terminate()
+        assert server.wait(20) == 0
 
 
 def _console(block: Block, place: Path) -> None:

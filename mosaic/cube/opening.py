@@ -31,7 +31,7 @@ from mosaic.cube.stack import deepest
 from mosaic.cube.variables import COVERED, Variable
 from mosaic.engine.reading import band_names, target_of
 from mosaic.errors import UsageError
-from mosaic.storage import Gate, default_gate
+from mosaic.storage import Gate, chosen_gate
 
 DIMS = ("time", "y", "x")
 CHUNKS = {"time": 1, "y": 2048, "x": 2048}
@@ -62,6 +62,7 @@ def open_cube(
     chunks: Any = None,
     raw: bool = False,
     gate: Gate | None = None,
+    via: str | None = None,
     cache: bool = True,
     native: bool = False,
 ) -> xr.Dataset:
@@ -73,7 +74,7 @@ def open_cube(
     if errors not in ("raise", "ignore"):
         raise UsageError(f"errors={errors!r}: raise or ignore")
     source = steady(source)
-    gate = gate or default_gate()
+    gate = chosen_gate(gate, via)
     if hasattr(resolution, "xy"):  # odc.geo's
         resolution = [abs(size) for size in resolution.xy]
     if like is not None:

@@ -30,7 +30,7 @@ from mosaic.engine.reading import band_names, chosen, requested, target_of
 from mosaic.engine.resampling import method
 from mosaic.engine.survey import survey
 from mosaic.errors import Problem, UsageError
-from mosaic.storage import Gate, default_gate
+from mosaic.storage import Gate, chosen_gate
 
 Bools = npt.NDArray[np.bool_]
 MOST = 1 << 36
@@ -70,6 +70,7 @@ def read(
     errors: str,
     raw: bool,
     gate: Gate | None,
+    via: str | None,
     place: Mapping[str, Any],
     **composite: Any,
 ) -> Reading:
@@ -78,7 +79,7 @@ def read(
     ``place``: bbox, geobox, crs, resolution, and bands. ``composite``: method, over, best, mask,
     mask_dilate.
     """
-    gate = gate or default_gate()
+    gate = chosen_gate(gate, via)
     how = asked(composite.pop("method"), "all", **composite)
     mosaic, target = _window(source, gate, resampling, errors, raw, place, how)
     made = _composed(mosaic, target, how, datetime, resampling, errors, raw, gate, place)
@@ -169,11 +170,12 @@ def plan(
     errors: str,
     raw: bool,
     gate: Gate | None,
+    via: str | None,
     place: Mapping[str, Any],
     **composite: Any,
 ) -> Plan:
     """See :func:`mosaic.plan`. Arguments are those of :func:`read`."""
-    gate = gate or default_gate()
+    gate = chosen_gate(gate, via)
     how = asked(composite.pop("method"), "all", **composite)
     mosaic, target = _window(source, gate, resampling, errors, raw, place, how)
     made = _composed(mosaic, target, how, datetime, resampling, errors, raw, gate, place)

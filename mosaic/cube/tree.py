@@ -19,7 +19,7 @@ from mosaic.engine.reading import band_names, chosen, degrees
 from mosaic.grid import LONLAT, Grids, is_geographic
 from mosaic.grid import crs as crs_of
 from mosaic.outline import box_bounds
-from mosaic.storage import Gate, default_gate
+from mosaic.storage import Gate, chosen_gate
 
 MOSAIC = "mosaic"
 """Node of the lazy mosaic."""
@@ -38,9 +38,10 @@ def open_tree(
     chunks: Any,
     raw: bool,
     gate: Gate | None,
+    via: str | None,
 ) -> xr.DataTree:
     """See :func:`mosaic.open_tree`."""
-    gate = gate or default_gate()
+    gate = chosen_gate(gate, via)
     source = steady(source)
     wanted = band_names(bands)
     mosaic = opened(source, gate=gate, bands=wanted, bbox=bbox, raw=raw, errors=errors)

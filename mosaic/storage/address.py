@@ -18,6 +18,7 @@ _SIGNATURE = re.compile(
     re.IGNORECASE,
 )
 _SAFE = "/~!$&'()*+,;=:@-._%"
+_PLAIN = _SAFE.removesuffix("%")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,31 @@ def address(href: str, places: Places) -> Address:
     raise UnknownSchemeError(
         f"no transport for the scheme {scheme[:40]!r}", href=href, advice=f"use one of {known}"
     )
+
+
+def url_path(href: str) -> str:
+    """``scheme/host/path`` of an href, to stand behind a server's address.
+
+    The path is kept, so that a VRT finds its sources beside it; a percent sign is encoded too, so
+    that one decoding gives the href back as it was.
+    """
+    scheme, mark, rest = href.partition("://")
+    if not mark:
+        scheme, rest = "file", href
+    rest = rest.lstrip("/") if scheme == "file" else rest
+    return f"{scheme}/{quote(rest, safe=_PLAIN)}"
+
+
+def behind(gateway: str, href: str) -> str:
+    """An href as a gateway serves it; what lies on this machine, or there already, stays."""
+    scheme, mark, rest = href.partition("://")
+    if not mark or scheme in ("file", "memory") or href.startswith(f"{gateway}/"):
+        return href
+    path, query, fields = rest.partition("?")
+    if query:  # a gateway knows hrefs without their signatures
+        kept = [f for f in fields.split("&") if not _SIGNATURE.fullmatch(f.partition("=")[0])]
+        rest = f"{path}?{'&'.join(kept)}" if kept else path
+    return f"{gateway}/raw/{url_path(f'{scheme}://{rest}')}"
 
 
 def _file(path: str, *, quoted: bool) -> Address:

@@ -219,6 +219,14 @@ class Fetcher:
                 job.origin.release(grant, Outcome.NEUTRAL)
                 token = await self._token(job, signer)
                 grant = await job.origin.acquire(job.size, job.deadline)
+                fresh = self.keyring.at_hand(signer, job.address)
+                if fresh is None and self._wall() >= token.expires:
+                    # the queue is longer than a token lives: this one is had with leave in hand
+                    try:
+                        token = await self._token(job, signer)
+                    except BaseException:
+                        job.origin.release(grant, Outcome.NEUTRAL)
+                        raise
             token = fresh or token
         return grant, token
 
@@ -230,7 +238,11 @@ class Fetcher:
         return token
 
     async def _sign_anew(self, job: _Job, refused: Token) -> bool:
-        if job.signer is None or job.resigned:
+        if job.signer is None:
+            return False
+        if self._wall() >= refused.expires and job.attempts < self._retry.attempts:
+            return True  # it grew old on its way: the next attempt takes another by itself
+        if job.resigned:
             return False
         job.resigned = True
         return await self.keyring.anew(job.signer, job.address, refused)

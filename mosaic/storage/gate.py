@@ -12,10 +12,12 @@ import threading
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from mosaic import bridge
+from mosaic.errors import UsageError, redact
 from mosaic.settings import CacheSettings, Limits, Retry, limits_of, shared_limits_path
-from mosaic.storage.address import Address, address
+from mosaic.storage.address import Address, address, behind
 from mosaic.storage.answer import Meta
 from mosaic.storage.cache import Block
 from mosaic.storage.local import version
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 _ADDRESSES = 100_000  # hrefs whose address is remembered
 _CATALOGS = 4  # that stay open
 _HEADS = 1024  # headers that stay parsed
+_AT_GATEWAY = Limits(concurrency=64, start=32)  # what it bears itself; storage's limits it knows
+# it says nothing while it waits for storage, and has repeated what fails
+_THROUGH_GATEWAY = Retry(attempts=4, stall=300.0, attempt=360.0, deadline=900.0)
 
 
 class Gate:
@@ -41,7 +46,9 @@ class Gate:
     ``limits`` are those of every origin, or by host pattern; by default the provider's presets.
     ``sign`` is a function, a signer or a provider's name for every object, or a mapping of host
     patterns to those; by default credentials are found where the providers' own tools look.
-    ``shared_limits`` is a folder by which processes of one machine share one budget.
+    ``shared_limits`` is a folder by which processes of one machine share one budget. ``via`` is
+    the URL of a gateway (``mosaic serve``) through which all that isn't on this machine is read:
+    it holds limits and credentials, and repeats what fails. Raises UsageError.
     """
 
     def __init__(
@@ -53,13 +60,18 @@ class Gate:
         sign: SignChoice = None,
         shared_limits: str | os.PathLike[str] | None = None,
         transports: Mapping[str, Transport] | None = None,
+        via: str = "",
     ) -> None:
+        via = _gateway(via)
+        if via:
+            limits, retry = limits or _AT_GATEWAY, retry or _THROUGH_GATEWAY
         self._settings = Settings(
             limits,
             cache or CacheSettings.from_env(),
             retry or Retry.from_env(),
             sign,
             shared_limits if shared_limits is not None else shared_limits_path(),
+            via,
         )
         self._given = dict(transports or {})
         self._places = places_from_env()
@@ -75,6 +87,9 @@ class Gate:
         # for workers of other processes: the settings travel, not what was read
         if self is _default:
             return default_gate, ()
+        via = self._settings.via
+        if via and _gates_via.get(via) is self:
+            return gate_via, (via,)
         return _again, (self._settings,)
 
     def _remember(self) -> None:
@@ -268,7 +283,8 @@ class Gate:
     def _address(self, inner: Parts, href: str) -> Address:
         place = inner.addresses.get(href)
         if place is None:
-            place = address(os.fspath(href), self._places)
+            via, whole = self._settings.via, os.fspath(href)
+            place = address(behind(via, whole) if via else whole, self._places)
             if len(inner.addresses) >= _ADDRESSES:
                 inner.addresses.clear()
             inner.addresses[href] = place
@@ -317,8 +333,9 @@ _default_lock = threading.Lock()
 
 
 def _again(told: Settings) -> Gate:
+    shared = told.shared_limits
     return Gate(
-        told.limits, told.cache, told.retry, sign=told.sign, shared_limits=told.shared_limits
+        told.limits, told.cache, told.retry, sign=told.sign, shared_limits=shared, via=told.via
     )
 
 
@@ -337,6 +354,41 @@ def default_gate() -> Gate:
         if _default is None:
             _default = Gate()
         return _default
+
+
+_gates_via: dict[str, Gate] = {}
+
+
+def gate_via(url: str) -> Gate:
+    """The gate of this process through a gateway, made when first asked for. Raises UsageError."""
+    via = _gateway(url)
+    with _default_lock:
+        if via not in _gates_via:
+            _gates_via[via] = Gate(via=via)
+        return _gates_via[via]
+
+
+def chosen_gate(gate: Gate | None, via: str | None) -> Gate:
+    """The gate that a user gave, or that through a gateway, or this process's own.
+
+    Raises UsageError for both, and for a gateway's URL that can't be meant.
+    """
+    if gate is not None and via:
+        raise UsageError("give either gate= or via=; Gate(via=...) has both")
+    return gate or (gate_via(via) if via else default_gate())
+
+
+def _gateway(url: str) -> str:
+    """A gateway's URL as hrefs are put behind it."""
+    base = url.rstrip("/").removesuffix("/catalogs")
+    try:
+        parts = urlsplit(base)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query
+    except ValueError:
+        good = False
+    if url and not good:
+        raise UsageError(f"via={redact(url)!r} is no URL of a gateway, such as http://host:8790")
+    return base
 
 
 def stats() -> Stats:

@@ -40,6 +40,8 @@ class Settings:
     """How requests are signed."""
     shared_limits: str | os.PathLike[str] | None
     """Folder of a budget that processes share, or None."""
+    via: str = ""
+    """URL of a gateway through which storage is read, without a slash at its end, or empty."""
 
 
 @dataclass(slots=True)
@@ -74,7 +76,9 @@ def parts(told: Settings, given: Mapping[str, Transport]) -> Parts:
         told.retry, transports, origin_of, random.Random(), time.time, told.cache.whole
     )
     shelf = Shelf(disk, bridge.pool(), told.cache.trust, time.time) if disk else None
-    core = Core(told.cache, fetcher, origin_of, Signers(told.sign).of, memory, shelf)
+    core = Core(
+        told.cache, fetcher, origin_of, Signers(None if told.via else told.sign).of, memory, shelf
+    )
     return Parts(os.getpid(), memory, disk, transports, core, fetcher, shelf, origins)
 
 

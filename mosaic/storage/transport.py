@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -57,11 +57,18 @@ class HTTPTransport:
     """HTTP and HTTPS by aiohttp.
 
     aiohttp's own limits are off, because the gate's limiter governs; so are its redirects, cookies,
-    decompression and hidden second attempts.
+    decompression and hidden second attempts. ``follow`` tells, by the hosts (with their ports) of
+    the first URL and of a redirect's target, whether to go there; by default everywhere.
     """
 
-    def __init__(self, retry: Retry, user_agent: str) -> None:
+    def __init__(
+        self,
+        retry: Retry,
+        user_agent: str,
+        follow: Callable[[str, str], bool] = lambda first, target: True,
+    ) -> None:
         self._retry = retry
+        self._follow = follow
         self._agent = user_agent
         self._session: aiohttp.ClientSession | None = None
         self._proxies: dict[str, str] = {}
@@ -101,6 +108,14 @@ class HTTPTransport:
             if url in seen or len(seen) > self._retry.redirects:
                 what = "a redirect loop" if url in seen else f"{len(seen)} redirects"
                 raise Failure(Kind.FINAL, what, status=status, error=RedirectError)
+            if not self._follow(origin[1], _origin(url)[1]):
+                raise Failure(
+                    Kind.FINAL,
+                    "a redirect to a host that isn't allowed",
+                    status=status,
+                    error=RedirectError,
+                    advice=f"allow {_origin(url)[1]} if it is to be trusted",
+                )
             seen.add(url)
             if _origin(url) != origin:
                 sent = {k: v for k, v in headers.items() if k.lower() in _HARMLESS}

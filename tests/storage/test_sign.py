@@ -257,3 +257,27 @@ def test_the_presets_name_signers_that_exist() -> None:
             Signers(provider.sign)
         assert provider.limits.start <= provider.limits.concurrency
     assert limits_of("eodata.dataspace.copernicus.eu") == Limits(4, 4, 2000, 80_000_000)
+
+
+def test_a_queue_longer_than_a_token_lives(server: RangeServer, gate: MakeGate) -> None:
+    """Each object has a token of its own, and each waits for leave until it has expired."""
+    life = 0.4
+
+    def good(token: str) -> bool:
+        return token.startswith("t") and time.time() - float(token[1:]) < life
+
+    async def issue(href: str) -> Token:
+        now = time.time()
+        return Token(expires=now + life, query=f"sig=t{now}")
+
+    names = [f"{number}.bin" for number in range(24)]
+    server.objects.update(dict.fromkeys(names, b"x" * 100))
+    server.behaviour.token, server.behaviour.latency = good, 0.06
+    slow = gate(limits=Limits(concurrency=1, start=1), sign=issue)
+
+    async def all_of_them() -> list[memoryview]:
+        asked = (slow.get_range_async(server.url(name), start=0, length=100) for name in names)
+        return list(await asyncio.gather(*asked))
+
+    assert all(bytes(got) == b"x" * 100 for got in asyncio.run(all_of_them()))
+    assert server.counts.statuses[206] == len(names)

@@ -1,0 +1,75 @@
+"""``mosaic serve``: a gateway that runs until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import tomllib
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from mosaic.errors import UsageError
+from mosaic.gateway.app import Gateway
+from mosaic.gateway.catalogs import named
+from mosaic.gateway.options import Options
+
+
+def configured(path: str | None, flags: dict[str, Any]) -> Options:
+    """Options of a TOML file, overridden by flags that were given (not None).
+
+    ``token_file`` names a file that holds the token. Raises UsageError.
+    """
+    told: dict[str, Any] = {}
+    if path:
+        try:
+            told = tomllib.loads(Path(path).read_text("utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise UsageError(f"{path} can't be read ({error})") from error
+    told |= {name: value for name, value in flags.items() if value is not None}
+    token_file = told.pop("token_file", None)
+    if token_file:
+        try:
+            told["token"] = Path(token_file).read_text("utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"the token can't be read ({type(error).__name__})") from None
+        if not told["token"]:
+            raise UsageError(f"{token_file} holds no token")
+    known = {field.name: field.type for field in fields(Options)} | {"redirects": "tuple"}
+    unknown = [name for name in told if name not in known]
+    if unknown:
+        raise UsageError(f"{path} sets {', '.join(unknown)}; it may set {', '.join(known)}")
+    if "redirects" in told:
+        told["redirects"] = tuple(told["redirects"])
+    try:
+        return Options(**told)
+    except TypeError as error:
+        raise UsageError(f"{path} can't be meant ({error})") from None
+
+
+def serve(sources: tuple[str, ...], options: Options, say: Callable[[str], None]) -> None:
+    """Serves mosaics until SIGINT or SIGTERM; requests under way are finished then.
+
+    ``say`` is told where. Raises what :class:`~mosaic.gateway.app.Gateway` raises.
+    """
+    stop = threading.Event()
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, lambda *_: stop.set())
+    with Gateway(named(sources), options) as gateway:
+        say(f"serving  {gateway.url}/catalogs")
+        for location in gateway.locations():
+            say(f"index    {location}")
+        stop.wait()
+        say("stopping")
+
+
+def log_to_stderr() -> None:
+    """The access log on stderr, a line a request."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log = logging.getLogger("mosaic.gateway")
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False

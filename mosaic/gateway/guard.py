@@ -1,0 +1,161 @@
+"""Who may ask, for what, and how much at once: what stands before every handler."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hmac
+import ipaddress
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from mosaic.errors import CatalogError, MosaicError, UsageError
+from mosaic.gateway.options import Options
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_LOG = logging.getLogger("mosaic.gateway")
+_OPEN = ("/healthz",)
+"""What is answered without a token, and however long the queue."""
+_ROUTES = ("raw", "catalogs", "tiles", "metrics", "healthz")
+_PATH = 4096
+"""Characters of a path at most."""
+
+
+class Guard:
+    """Checks of each request, the queue, and the access log."""
+
+    def __init__(self, options: Options, heard: Callable[[asyncio.BaseProtocol], None]) -> None:
+        self._options = options
+        self._heard = heard
+        self._slots = asyncio.Semaphore(options.busy)
+        self._host = (urlsplit(options.url).hostname or options.host).lower()
+        self.waiting = 0
+        """Requests that wait."""
+        self.busy = 0
+        """Requests worked on."""
+        self.refused = 0
+        """Requests for which the queue was too long."""
+        self.answers: Counter[tuple[str, int]] = Counter()
+        """Answers by the first part of their path and their status."""
+
+    @web.middleware
+    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """What aiohttp calls for each request."""
+        began = time.monotonic()
+        self._heard(request.protocol)
+        response: web.StreamResponse | None = None
+        try:
+            response = await self._checked(request, handler)
+            return response
+        finally:  # a client that left is told of, too
+            status = response.status if response is not None else 499
+            self._note(request, status, time.monotonic() - began)
+
+    async def sign(self, request: web.Request, response: web.StreamResponse) -> None:
+        """What every answer says besides."""
+        response.headers["Server"] = "mosaic"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+
+    async def _checked(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        refusal = self._refusal(request)
+        if refusal is not None:
+            return refusal
+        if request.path in _OPEN:
+            return await handler(request)
+        if self._slots.locked() and self.waiting >= self._options.queue:
+            self.refused += 1
+            return told(503, "too many requests wait; try again", **{"Retry-After": "1"})
+        self.waiting += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self.waiting -= 1
+        self.busy += 1
+        try:
+            return await _answered(request, handler)
+        finally:
+            self.busy -= 1
+            self._slots.release()
+
+    def _refusal(self, request: web.Request) -> web.Response | None:
+        if request.method not in ("GET", "HEAD"):
+            return told(405, "only GET and HEAD", Allow="GET, HEAD")
+        if not request.raw_path.startswith("/"):
+            return told(400, "only paths: this is no proxy")
+        if not self._knows(request.headers.get("Host", "")):
+            return told(421, "this gateway isn't known by such a name; see its --url")
+        if len(request.raw_path) > _PATH:
+            return told(414, "such a long path can't be meant")
+        if request.can_read_body:
+            return told(400, "a request with a body can't be meant")
+        if self._options.token and request.path not in _OPEN and not self._shown(request):
+            return told(401, "a token is needed", **{"WWW-Authenticate": 'Basic realm="mosaic"'})
+        return None
+
+    def _knows(self, host: str) -> bool:
+        """Whether a Host header names this gateway.
+
+        A page of somebody else, whose name was made to lead here, sends that name; an address
+        can't be made to lead anywhere.
+        """
+        try:
+            name = (urlsplit(f"//{host}").hostname or "").lower()
+        except ValueError:
+            return False
+        if name in ("localhost", self._host):
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+    def _shown(self, request: web.Request) -> bool:
+        """Whether the request shows the token: as a bearer's, or as the password of anybody."""
+        kind, _, text = request.headers.get("Authorization", "").partition(" ")
+        shown = text.strip().encode("utf-8", "replace")
+        if kind.lower() == "basic":
+            try:
+                shown = base64.b64decode(shown, validate=True).partition(b":")[2]
+            except binascii.Error:
+                return False
+        elif kind.lower() != "bearer":
+            return False
+        return hmac.compare_digest(shown, self._options.token.encode())
+
+    def _note(self, request: web.Request, status: int, seconds: float) -> None:
+        route = request.raw_path.split("?", 1)[0].removeprefix("/").split("/")[0]
+        kind = route if route in _ROUTES else "other"
+        self.answers[kind, status] += 1
+        if _LOG.isEnabledFor(logging.INFO):
+            # the path as it was sent, so percent-encoded; of a query nothing is told
+            path = request.raw_path.split("?", 1)[0].encode("ascii", "replace").decode()[:_PATH]
+            _LOG.info(
+                "%s %s %s %d %.1f ms", request.remote, request.method, path, status, seconds * 1e3
+            )
+
+
+async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except web.HTTPException as answer:
+        return told(answer.status, answer.reason)
+    except UsageError as error:
+        return told(400, str(error))
+    except CatalogError as error:
+        _LOG.error("%s", error)
+        why = "the catalog can't be read now; see the gateway's log"
+        return told(503, why, **{"Retry-After": "5"})
+    except MosaicError as error:
+        return told(502, str(error))
+
+
+def told(status: int, text: str, **headers: str) -> web.Response:
+    """A short answer for people."""
+    return web.Response(status=status, text=f"{text}\n", headers=headers)

@@ -1,0 +1,103 @@
+"""Web Mercator's pyramid of tiles, and how it is told: TileJSON and WMTS. Pure.
+
+Sources: OGC Two Dimensional Tile Matrix Set (WebMercatorQuad), TileJSON 3.0.0, OGC WMTS 1.0.0.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+from xml.sax.saxutils import escape
+
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+HALF = 20037508.342789244
+"""Metres from the middle of the pyramid to its sides."""
+SIDE = 256
+"""Pixels of a tile's side."""
+DEEPEST = 24
+"""The finest level."""
+_COARSER = 6
+"""Levels that are shown above a mosaic's own resolution: above, a tile needs too many scenes."""
+_METRES = 111_319.49
+"""A degree of longitude at the equator."""
+_SCALE = 0.00028
+"""Metres of a rendered pixel, by which WMTS counts its scales."""
+
+
+def tile(z: int, x: int, y: int, side: int = SIDE) -> GeoBox | None:
+    """The pixels of a tile in EPSG:3857; None for one that there isn't."""
+    if not (0 <= z <= DEEPEST and 0 <= x < 2**z and 0 <= y < 2**z):
+        return None
+    size = 2 * HALF / 2**z
+    pixel = size / side
+    affine = Affine(pixel, 0, x * size - HALF, 0, -pixel, HALF - y * size)
+    return GeoBox((side, side), affine, "EPSG:3857")
+
+
+def levels(pixel: float, geographic: bool, bbox: tuple[float, ...]) -> tuple[int, int]:
+    """The coarsest level that is shown, and the first as fine as the mosaic.
+
+    ``pixel``: of the mosaic, in metres, or degrees if ``geographic``; ``bbox`` in degrees.
+    """
+    metres = pixel * _METRES if geographic else pixel
+    latitude = min(85.0, max(abs(bbox[1]), abs(bbox[3])) if len(bbox) == 4 else 0.0)
+    if not geographic:
+        metres /= max(0.08, math.cos(math.radians(latitude)))
+    finest = math.ceil(math.log2(2 * HALF / SIDE / metres) - 1e-6)
+    finest = min(DEEPEST, max(0, finest))
+    return max(0, finest - _COARSER), finest
+
+
+def tilejson(
+    name: str, template: str, bbox: tuple[float, ...], shown: tuple[int, int]
+) -> dict[str, Any]:
+    """TileJSON of a mosaic; ``template`` has {z}, {x} and {y}."""
+    west, south, east, north = bbox
+    return {
+        "tilejson": "3.0.0",
+        "name": name,
+        "scheme": "xyz",
+        "tiles": [template],
+        "bounds": [west, max(-85.051129, south), east, min(85.051129, north)],
+        "minzoom": shown[0],
+        "maxzoom": shown[1],
+    }
+
+
+def wmts(
+    name: str, template: str, kind: str, bbox: tuple[float, ...], shown: tuple[int, int]
+) -> str:
+    """WMTS capabilities of a mosaic, one layer in WebMercatorQuad; ``kind``: media type."""
+    west, south, east, north = bbox
+    led = template.replace("{z}", "{TileMatrix}").replace("{x}", "{TileCol}")
+    led = led.replace("{y}", "{TileRow}")
+    matrices = "".join(
+        f"<TileMatrix><ows:Identifier>{z}</ows:Identifier>"
+        f"<ScaleDenominator>{2 * HALF / SIDE / 2**z / _SCALE!r}</ScaleDenominator>"
+        f"<TopLeftCorner>{-HALF!r} {HALF!r}</TopLeftCorner>"
+        f"<TileWidth>{SIDE}</TileWidth><TileHeight>{SIDE}</TileHeight>"
+        f"<MatrixWidth>{2**z}</MatrixWidth><MatrixHeight>{2**z}</MatrixHeight></TileMatrix>"
+        for z in range(shown[0], shown[1] + 1)
+    )
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        '<Capabilities xmlns="http://www.opengis.net/wmts/1.0" '
+        'xmlns:ows="http://www.opengis.net/ows/1.1" '
+        'xmlns:xlink="http://www.w3.org/1999/xlink" version="1.0.0">'
+        "<ows:ServiceIdentification><ows:Title>mosaic</ows:Title>"
+        "<ows:ServiceType>OGC WMTS</ows:ServiceType>"
+        "<ows:ServiceTypeVersion>1.0.0</ows:ServiceTypeVersion></ows:ServiceIdentification>"
+        f"<Contents><Layer><ows:Title>{escape(name)}</ows:Title>"
+        f"<ows:WGS84BoundingBox><ows:LowerCorner>{west!r} {south!r}</ows:LowerCorner>"
+        f"<ows:UpperCorner>{east!r} {north!r}</ows:UpperCorner></ows:WGS84BoundingBox>"
+        f"<ows:Identifier>{escape(name)}</ows:Identifier>"
+        '<Style isDefault="true"><ows:Identifier>default</ows:Identifier></Style>'
+        f"<Format>{kind}</Format><TileMatrixSetLink><TileMatrixSet>WebMercatorQuad</TileMatrixSet>"
+        f'</TileMatrixSetLink><ResourceURL format="{kind}" resourceType="tile" '
+        f'template="{escape(led, {chr(34): "&quot;"})}"/></Layer>'
+        "<TileMatrixSet><ows:Identifier>WebMercatorQuad</ows:Identifier>"
+        "<ows:SupportedCRS>urn:ogc:def:crs:EPSG::3857</ows:SupportedCRS>"
+        f"{matrices}</TileMatrixSet></Contents></Capabilities>\n"
+    )

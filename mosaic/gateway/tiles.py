@@ -1,0 +1,163 @@
+"""``/tiles/<mosaic>/{z}/{x}/{y}.png``: tiles of a mosaic by the engine, and what tells of them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import orjson
+from aiohttp import web
+from cachetools import LRUCache
+from odc.geo.geobox import GeoBox
+
+import mosaic
+from mosaic.errors import UsageError
+from mosaic.gateway.catalogs import Catalogs
+from mosaic.gateway.images import KINDS, geotiff, picture
+from mosaic.gateway.pyramid import levels, tile, tilejson, wmts
+from mosaic.gateway.served import Served
+from mosaic.gateway.style import Style, colours, computed, styled
+from mosaic.storage import Gate
+from mosaic.storage.answer import Meta
+from mosaic.storage.conditions import known
+
+_THREADS = 4
+_KEPT = 64 << 20
+"""Bytes of tiles that are kept as they were drawn."""
+
+
+class Tiles:
+    """Tiles, TileJSON and WMTS of the served mosaics."""
+
+    def __init__(self, catalogs: Catalogs, gate: Gate, base: Callable[[], str]) -> None:
+        self._catalogs = catalogs
+        self._gate = gate
+        self._base = base
+        self._kept: LRUCache[str, bytes] = LRUCache(_KEPT, getsizeof=len)
+        # a read waits on the background loop, so neither it nor its pool can do that
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="mosaic-tiles")
+
+    def routes(self) -> list[web.RouteDef]:
+        """The routes."""
+        return [
+            web.get(r"/tiles/{name}/{z:\d{1,2}}/{x:\d{1,9}}/{y:\d{1,9}}.{kind}", self.tile),
+            web.get("/tiles/{name}/tilejson.json", self.tilejson),
+            web.get("/tiles/{name}/WMTSCapabilities.xml", self.wmts),
+        ]
+
+    def close(self) -> None:
+        """Finish what is being drawn."""
+        self._threads.shutdown(cancel_futures=True)
+
+    async def tile(self, request: web.Request) -> web.Response:
+        """One tile; empty where the mosaic has nothing, an error where something can't be read."""
+        served = await self._mosaic(request)
+        kind = request.match_info["kind"]
+        z, x, y = (int(request.match_info[name]) for name in "zxy")
+        style = _style(request, served)
+        grid = tile(z, x, y, style.size)
+        if kind not in KINDS or grid is None:
+            raise web.HTTPNotFound
+        if z < _levels(served)[0]:
+            raise UsageError(
+                f"too many scenes lie in a tile of level {z}: from {_levels(served)[0]}"
+            )
+        told = hashlib.sha1(repr((served.stamp, request.path_qs)).encode()).hexdigest()
+        headers = {"ETag": f'"{told}"', "Content-Type": KINDS[kind]}
+        if known(request.headers.get("If-None-Match", ""), Meta(None, headers["ETag"])):
+            return web.Response(status=304, headers=headers)
+        body = self._kept.get(told)
+        if body is None:
+            loop = asyncio.get_running_loop()
+            work = loop.run_in_executor(self._threads, drawn, served, self._gate, style, grid, kind)
+            body = await work
+            if len(body) <= self._kept.maxsize:
+                self._kept[told] = body
+        return web.Response(body=body, headers=headers)
+
+    async def tilejson(self, request: web.Request) -> web.Response:
+        """TileJSON, for maps in browsers; the query goes on to the tiles."""
+        served = await self._mosaic(request)
+        _style(request, served)
+        template = self._template(request, served, "png")
+        found = tilejson(served.name, template, _bbox(served), _levels(served))
+        return web.Response(body=orjson.dumps(found), content_type="application/json")
+
+    async def wmts(self, request: web.Request) -> web.Response:
+        """WMTS capabilities, for QGIS and GDAL; the query goes on to the tiles."""
+        served = await self._mosaic(request)
+        _style(request, served)
+        template = self._template(request, served, "png")
+        text = wmts(served.name, template, KINDS["png"], _bbox(served), _levels(served))
+        return web.Response(text=text, content_type="application/xml")
+
+    async def _mosaic(self, request: web.Request) -> Served:
+        await self._catalogs.refresh()
+        served = self._catalogs.get(request.match_info["name"])
+        if served is None:
+            raise web.HTTPNotFound
+        return served
+
+    def _template(self, request: web.Request, served: Served, kind: str) -> str:
+        pairs = [f"{quote(name)}={quote(text, safe='')}" for name, text in request.query.items()]
+        query = f"?{'&'.join(pairs)}" if pairs else ""
+        return f"{self._base()}/tiles/{quote(served.name)}/{{z}}/{{x}}/{{y}}.{kind}{query}"
+
+
+def drawn(served: Served, gate: Gate, style: Style, grid: GeoBox, kind: str) -> bytes:
+    """A tile as a file, of values with their declared scale and offset.
+
+    Raises what :func:`mosaic.read` raises.
+    """
+    got = mosaic.read(
+        served.opened,
+        geobox=grid,
+        bands=style.bands,
+        datetime=style.datetime,
+        resampling=style.resampling,
+        gate=gate,
+    )
+    declared = {b.name or name: b for name, a in served.opened.assets.items() for b in a.bands}
+    bands = [declared.get(name) for name in got.bands]
+    scaled = np.stack(
+        [
+            one.astype(np.float64) * (band.scale if band else 1) + (band.offset if band else 0)
+            for one, band in zip(got.values, bands, strict=True)
+        ]
+    )
+    values, there = computed(style, scaled, got.valid)
+    if kind == "tif":
+        names = ("expression",) if style.formula is not None else got.bands
+        return geotiff(values, there, grid, names)
+    if not style.rescale and not _bytes(got.values, style):
+        raise UsageError("numbers like these need rescale=LOW,HIGH to be shown")
+    return picture(kind, colours(style, values, there))
+
+
+def _bytes(values: np.ndarray[Any, Any], style: Style) -> bool:
+    return style.formula is None and values.dtype == np.uint8
+
+
+def _style(request: web.Request, served: Served) -> Style:
+    """What a query asks for. Raises UsageError."""
+    repeated = [name for name in set(request.query) if name != "rescale"]
+    if any(len(request.query.getall(name)) > 1 for name in repeated):
+        raise UsageError("only rescale may be given more than once")
+    query = {name: request.query[name] for name in request.query}
+    rescale = request.query.getall("rescale", [])
+    return styled(query, rescale, list(served.opened.assets))
+
+
+def _bbox(served: Served) -> tuple[float, ...]:
+    return tuple(served.document["extent"]["spatial"]["bbox"][0])
+
+
+def _levels(served: Served) -> tuple[int, int]:
+    grid = served.opened.grid
+    pixel = min(abs(grid.affine.a), abs(grid.affine.e))
+    return levels(pixel, bool(grid.crs and grid.crs.geographic), _bbox(served))

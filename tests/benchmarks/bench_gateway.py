@@ -1,0 +1,265 @@
+"""The gateway beside plain and tuned locations, and under many clients:  make bench-gateway
+
+The storage server is a process of its own, at 30 ms; rounds are interleaved, medians count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import re
+import shutil
+import sqlite3
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import numpy as np
+import orjson
+import pytest
+
+import mosaic
+from mosaic.storage.address import url_path
+from tests.interop.roots import Root, RootUnavailable, get
+from tests.support.scenes import landscape, read, seam_scenes, write_scenes
+
+pytestmark = pytest.mark.bench
+LATENCY = 0.03
+ROUNDS = 3
+SIDE = 4096
+IDLE, BUSY, SECONDS = 500, 50, 60
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """Scenes on a server of its own process, and their mosaic."""
+
+    url: str
+    """Of the server, with a slash at its end."""
+    home: Path
+    """``mosaic``, ``plain`` and ``big.bin`` lie there."""
+
+    def counts(self, what: str = "_counts") -> dict[str, int]:
+        """What was asked of it; ``_reset``: and begin anew."""
+        with urllib.request.urlopen(self.url + what, timeout=10) as answer:
+            told: dict[str, int] = json.load(answer)
+            return told
+
+
+@pytest.fixture(scope="module")
+def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
+    home = tmp_path_factory.mktemp("gateway")
+    items = write_scenes(home / "s", seam_scenes(2304, 10.0, ("B04",), dates=1), landscape)
+    command = [sys.executable, "-m", "tests.support.range_server", str(home / "s")]
+    server = subprocess.Popen(
+        [*command, "--set", f"latency={LATENCY}"], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert server.stdout is not None
+        url = f"http://127.0.0.1:{server.stdout.readline().strip()}/"
+        document = orjson.loads(items.read_bytes())
+        for item in document["features"]:
+            for asset in item["assets"].values():
+                asset["href"] = url + asset["href"].removeprefix("./")
+        mosaic.build(document["features"], home / "mosaic")
+        shutil.copytree(home / "mosaic", home / "plain")
+        _plainly(home / "plain/B04.gti.gpkg", document["features"])
+        yield Upstream(url, home)
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _plainly(index: Path, items: list[dict[str, object]]) -> None:
+    """Locations as a user writes them, without tuning."""
+    with sqlite3.connect(index) as database:
+        for name in ("ST_IsEmpty", "ST_MinX", "ST_MaxX", "ST_MinY", "ST_MaxY"):
+            database.create_function(name, 1, lambda _: 0)
+        for item in items:
+            href = item["assets"]["B04"]["href"]  # type: ignore[index]
+            where = f"/vsicurl/{href}", item["id"]
+            database.execute("UPDATE tiles SET location = ? WHERE item = ?", where)
+    database.close()
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A gateway in a process of its own."""
+
+    url: str
+    """Where it listens."""
+    process: int
+    """Its process."""
+
+    def most(self) -> int:
+        """KiB that it held at most."""
+        told = Path(f"/proc/{self.process}/status").read_text()
+        return int(re.findall(r"VmHWM:\s+(\d+)", told)[0])
+
+
+@contextmanager
+def serving(upstream: Upstream) -> Iterator[Serving]:
+    """`mosaic serve`, until the block ends."""
+    words = [sys.executable, "-m", "mosaic", "serve", f"m={upstream.home / 'mosaic'}"]
+    with subprocess.Popen([*words, "--port", "0", "-q"], stderr=subprocess.PIPE, text=True) as one:
+        assert one.stderr is not None
+        (url,) = re.findall(r"http://127\.0\.0\.1:\d+", one.stderr.readline())
+        yield Serving(url, one.pid)
+        one.terminate()
+
+
+@pytest.fixture(scope="module", params=["trixie", "forky"])
+def gdal(request: pytest.FixtureRequest) -> Root:
+    try:
+        return get(request.param)
+    except RootUnavailable as error:
+        pytest.skip(str(error))
+
+
+def test_cold_reads_by_gdal_translate(gdal: Root, upstream: Upstream) -> None:
+    """Requests a quarter of plain ones and wall 0.7 of theirs; as tuned ones within 15 %."""
+    walls: dict[str, list[float]] = {"plain": [], "tuned": [], "gateway": []}
+    asked: dict[str, int] = {}
+    pixels: dict[str, np.ndarray] = {}
+    for _ in range(ROUNDS):
+        for name in walls:
+            with serving(upstream) as gateway:
+                index = {
+                    "plain": str(upstream.home / "plain/B04.gti.gpkg"),
+                    "tuned": str(upstream.home / "mosaic/B04.gti.gpkg"),
+                    "gateway": f"/vsicurl/{gateway.url}/catalogs/m/B04.gti.gpkg",
+                }[name]
+                urllib.request.urlopen(f"{gateway.url}/catalogs/m/B04.gti.gpkg").read()
+                out = upstream.home / "o.tif"
+                upstream.counts("_reset")
+                began = time.perf_counter()
+                words = ["gdal_translate", "-q", "-srcwin", "0", "0", str(SIDE), str(SIDE)]
+                gdal.run([*words, index, str(out)], binds=[upstream.home])
+                walls[name].append(time.perf_counter() - began)
+                asked[name] = upstream.counts()["requests"]
+                pixels[name] = read(out)
+    wall = {name: statistics.median(found) for name, found in walls.items()}
+    for name in walls:
+        print(f"{gdal.name} {name:8} {wall[name]:6.2f} s {asked[name]:5} requests")
+    np.testing.assert_array_equal(pixels["gateway"], pixels["tuned"])
+    assert asked["gateway"] <= asked["plain"] / 4
+    assert asked["gateway"] <= asked["tuned"]
+    assert wall["gateway"] <= 0.7 * wall["plain"]
+    assert wall["gateway"] <= 1.15 * wall["tuned"]
+
+
+def _tile(z: int) -> tuple[int, int]:
+    """The tile at 12 E 47.5 N, where the zones meet."""
+    y = (1 - math.asinh(math.tan(math.radians(47.5))) / math.pi) / 2
+    return int((12 + 180) / 360 * 2**z), int(y * 2**z)
+
+
+def test_warm_tiles(upstream: Upstream) -> None:
+    """A tile across the seam, 8 clients: p95 of at most 40 ms."""
+    with serving(upstream) as gateway:
+        x, y = _tile(13)
+        urls = [
+            f"{gateway.url}/tiles/m/13/{x + dx}/{y + dy}.png?rescale={low},10000&bands=B04"
+            for dx in (-1, 0)
+            for dy in (0, 1)
+            for low in range(10)
+        ]
+        fresh = statistics.quantiles(asyncio.run(_clients(urls, 8)), n=20)
+        found = statistics.quantiles(asyncio.run(_clients(urls * 10, 8)), n=20)
+    for name, one in (("drawn", fresh), ("kept", found)):
+        print(f"tiles {name}: median {one[9] * 1e3:.0f} ms, p95 {one[18] * 1e3:.0f} ms, 8 clients")
+    assert found[18] <= 0.04
+
+
+async def _clients(urls: list[str], count: int) -> list[float]:
+    """Seconds of each request, by so many clients at once."""
+    turns, took = iter(urls), []
+
+    async def client(session: aiohttp.ClientSession) -> None:
+        for url in turns:
+            began = time.perf_counter()
+            async with session.get(url) as answer:
+                body = await answer.read()
+                assert answer.status == 200, body
+            took.append(time.perf_counter() - began)
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        await asyncio.gather(*(client(session) for _ in range(count)))
+    return took
+
+
+@pytest.mark.parametrize("count", [1, 8])
+def test_cached_ranges(upstream: Upstream, count: int) -> None:
+    """Pieces of 1 MiB that are at hand: how many bytes a second."""
+    name = next(upstream.home.glob("s/*/B04.tif")).relative_to(upstream.home / "s").as_posix()
+    with serving(upstream) as gateway:
+        url = f"{gateway.url}/raw/{url_path(upstream.url + name)}"
+        took = asyncio.run(_ranges(url, 400, count))
+    print(f"/raw: {400 * (1 << 20) / took / 1e6:.0f} MB/s, {count} clients")
+
+
+async def _ranges(url: str, number: int, count: int) -> float:
+    turns = iter(range(number + count))
+
+    async def client(session: aiohttp.ClientSession) -> None:
+        for _ in turns:
+            async with session.get(url, headers={"Range": f"bytes=0-{(1 << 20) - 1}"}) as answer:
+                assert len(await answer.read()) == 1 << 20
+
+    async with aiohttp.ClientSession(read_bufsize=1 << 20) as session:
+        await client_once(session, url)
+        began = time.perf_counter()
+        await asyncio.gather(*(client(session) for _ in range(count)))
+        return time.perf_counter() - began
+
+
+async def client_once(session: aiohttp.ClientSession, url: str) -> None:
+    """One range, so that it is at hand."""
+    async with session.get(url, headers={"Range": f"bytes=0-{(1 << 20) - 1}"}) as answer:
+        await answer.read()
+
+
+def test_many_clients_for_a_minute(upstream: Upstream) -> None:
+    """500 that rest and 50 that read: no error, and memory that doesn't grow."""
+    files = [p.relative_to(upstream.home / "s").as_posix() for p in upstream.home.glob("s/*/*.tif")]
+    with serving(upstream) as gateway:
+        urls = [f"{gateway.url}/raw/{url_path(upstream.url + name)}" for name in files]
+        answers, early, late = asyncio.run(_crowd(gateway, urls))
+    print(f"{answers} answers in {SECONDS} s; at most {early >> 10} MB, then {late >> 10} MB")
+    assert late <= 1.1 * early
+
+
+async def _crowd(gateway: Serving, urls: list[str]) -> tuple[int, int, int]:
+    """Answers given, and the peak of memory (KiB) after a third of the time and at the end."""
+    end = time.monotonic() + SECONDS
+    given = 0
+
+    async def busy(session: aiohttp.ClientSession, number: int) -> None:
+        nonlocal given
+        while time.monotonic() < end:
+            url = urls[(number + given) % len(urls)]
+            start = (given * 65_536) % (1 << 20)
+            told = {"Range": f"bytes={start}-{start + 65_535}"}
+            async with session.get(url, headers=told) as answer:
+                assert answer.status == 206
+                await answer.read()
+            given += 1
+
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        resting = [await session.get(f"{gateway.url}/healthz") for _ in range(IDLE)]
+        work = [asyncio.create_task(busy(session, number)) for number in range(BUSY)]
+        await asyncio.sleep(SECONDS / 3)
+        early = gateway.most()
+        await asyncio.gather(*work)
+        late = gateway.most()
+        for one in resting:
+            assert await one.read() == b"ok\n"
+    return given, early, late

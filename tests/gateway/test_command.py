@@ -1,0 +1,71 @@
+"""`mosaic serve` as its users run it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from mosaic.cli import main
+from mosaic.errors import UsageError
+from mosaic.gateway.command import configured
+from mosaic.gateway.options import Options
+from tests.support.upstream import ask
+
+SAMPLE = Path(__file__).resolve().parents[2] / "catalogs/sample"
+
+
+@pytest.mark.parametrize("one", [signal.SIGTERM, signal.SIGINT])
+def test_serves_until_it_is_told_to_stop(one: signal.Signals) -> None:
+    words = [sys.executable, "-m", "mosaic", "serve", str(SAMPLE), f"again={SAMPLE}", "--port", "0"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        first = server.stderr.readline()
+        (url,) = re.findall(r"http://127\.0\.0\.1:\d+", first)
+        assert ask(f"{url}/catalogs/again/collection.json")[0] == 200
+        server.send_signal(one)
+        said = server.stderr.read()
+        assert server.wait(20) == 0
+    assert f"index    /vsicurl/{url}/catalogs/sample/B04.gti.gpkg" in said
+    assert "GET /catalogs/again/collection.json 200" in said
+
+
+def test_what_cant_be_meant_is_said(tmp_path: Path) -> None:
+    for words, why in (
+        ([str(tmp_path)], "can't be read"),
+        ([str(SAMPLE), str(SAMPLE)], "NAME="),
+        ([str(SAMPLE), "--host", "0.0.0.0"], "--token-file"),
+        ([str(SAMPLE), "--url", "ftp://x"], "--url"),
+        ([str(SAMPLE), "--busy", "0"], "can't be meant"),
+        ([str(SAMPLE), "--token-file", str(tmp_path / "none")], "token can't be read"),
+        ([str(SAMPLE), "--host", "203.0.113.7", "--token-file", __file__], "printable"),
+    ):
+        done = CliRunner().invoke(main, ["serve", *words])
+        assert done.exit_code == 1, words
+        assert why in done.output
+        assert "Traceback" not in done.output
+
+
+def test_settings_of_a_file_and_flags(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("s3cret\n")
+    file = tmp_path / "gateway.toml"
+    file.write_text(
+        f'port = 9000\nbusy = 3\nredirects = ["a.b"]\ntoken_file = "{tmp_path}/token"\n'
+    )
+    told = configured(str(file), {"port": 9001, "busy": None})
+    assert told == Options(port=9001, busy=3, redirects=("a.b",), token="s3cret")
+    assert "s3cret" not in repr(told)
+    file.write_text("colour = 3")
+    with pytest.raises(UsageError, match="colour"):
+        configured(str(file), {})
+    file.write_text('port = "x"')
+    with pytest.raises(UsageError, match="can't be meant"):
+        configured(str(file), {})
+    file.write_text("port")
+    with pytest.raises(UsageError, match="can't be read"):
+        configured(str(file), {})

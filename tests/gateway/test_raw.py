@@ -1,0 +1,177 @@
+"""`/raw`: what HTTP says of ranges and versions, for the assets of the mosaics and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import quote
+
+import orjson
+import pyarrow.parquet as pq
+import pytest
+
+import mosaic
+from mosaic.gateway.app import Gateway
+from mosaic.gateway.members import Members
+from mosaic.settings import Retry
+from mosaic.storage.address import url_path
+from tests.gateway.conftest import Serve
+from tests.support.range_server import RangeServer
+from tests.support.scenes import seam_scenes
+from tests.support.upstream import ask, publish
+
+NAME = "S2_32_0_0/B04.tif"
+
+
+def raw(gateway: Gateway, href: str) -> str:
+    return f"{gateway.url}/raw/{url_path(href)}"
+
+
+def test_ranges_and_versions(serve: Serve, remote: Path, server: RangeServer) -> None:
+    url = raw(serve(remote), server.url(NAME))
+    data = server.objects[NAME]
+    size = len(data)
+    status, told, body = ask(url, "HEAD")
+    assert (status, told["content-length"], body) == (200, str(size), b"")
+    assert (told["etag"], told["accept-ranges"]) == ('"v1"', "bytes")
+    for text, start, stop in (
+        ("bytes=0-99", 0, 100),
+        (f"bytes={size // 3}-{size // 2}", size // 3, size // 2 + 1),
+        (f"bytes={size - 5}-", size - 5, size),
+        ("bytes=-10", size - 10, size),
+        (f"bytes=-{10 * size}", 0, size),
+        (f"bytes=0-{size + 999}", 0, size),
+    ):
+        status, told, body = ask(url, Range=text)
+        assert (status, body) == (206, data[start:stop])
+        assert told["content-range"] == f"bytes {start}-{stop - 1}/{size}"
+    assert ask(url)[::2] == (200, data)
+    for text in (f"bytes={size}-", "bytes=-0", "bytes=5-4"):
+        status, told, _ = ask(url, Range=text)
+        assert (status, told["content-range"]) == (416, f"bytes */{size}")
+    assert ask(url, Range="lines=1-2")[::2] == (200, data)
+    # one range at a time: ten thousand would cost more than they look
+    assert ask(url, Range="bytes=0-1,5-6")[0] == 416
+    assert ask(url, Range="bytes=" + ",".join(f"{i}-{i}" for i in range(800)))[0] == 416
+    assert ask(url, Range="bytes=" + ",".join(f"{i}-{i}" for i in range(10_000)))[0] == 400
+    for text, want in (('"v1"', 206), ('"v0"', 200), ('W/"v1"', 200), ("Mon, 1 Jan 2024", 200)):
+        status, _, body = ask(url, Range="bytes=0-9", If_Range=text)
+        assert (status, len(body)) == (want, 10 if want == 206 else size)
+    for text, want in (('"v1"', 304), ('"v0", W/"v1"', 304), ("*", 304), ('"v0"', 200)):
+        assert ask(url, If_None_Match=text)[0] == want
+    for method in ("POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PROPFIND"):
+        assert ask(url, method)[0] == 405
+    assert server.counts.heads == 0
+    assert server.counts.bytes == size  # every byte once, however often it was read here
+
+
+def test_only_assets_of_the_catalogs(serve: Serve, remote: Path, server: RangeServer) -> None:
+    """Neither other objects of the same host, nor other hosts, nor files; and nobody is asked."""
+    gateway = serve(remote)
+    server.objects["secret.tif"] = server.objects[NAME]
+    for href in (
+        server.url("secret.tif"),
+        server.url(NAME + ".ovr"),
+        server.url(NAME + ".aux.xml"),
+        server.url(NAME + "?x=1"),
+        server.url("/" + NAME),
+        server.url("x/../" + NAME),
+        f"http://localhost:{server.port}/{NAME}",
+        f"https://127.0.0.1:{server.port}/{NAME}",
+        "http://169.254.169.254/latest/meta-data/",
+        "file:///etc/passwd",
+        str(remote / "collection.json"),
+        "s3://bucket/key.tif",
+        "memory://x",
+    ):
+        assert ask(raw(gateway, href))[0] == 404, href
+        assert ask(raw(gateway, href), "HEAD")[0] == 404, href
+    for path in ("/raw", "/raw/", "/raw/http", "/raw/http/", "/raw//", "/raw/file/etc/passwd"):
+        assert ask(gateway.url + path)[0] == 404
+    assert server.counts.requests == 0
+    assert ask(raw(gateway, server.url(NAME)))[0] == 200
+
+
+def test_a_second_read_asks_nobody(serve: Serve, remote: Path, server: RangeServer) -> None:
+    url = raw(serve(remote), server.url(NAME))
+    first = ask(url)
+    asked = server.counts.requests
+    assert asked >= 1
+    assert ask(url) == first or ask(url)[2] == first[2]
+    assert server.counts.requests == asked
+
+
+def test_refusals_are_absorbed(serve: Serve, remote: Path, server: RangeServer) -> None:
+    gateway = serve(remote)
+    server.behaviour.flaky = 0.4
+    server.behaviour.most = 4
+    for name, data in list(server.objects.items())[:8]:
+        assert ask(raw(gateway, server.url(name)))[::2] == (200, data)
+    assert server.counts.statuses[503] > 0
+    assert server.counts.peak <= 4
+
+
+@pytest.mark.parametrize(("upstream_says", "status"), [(503, 503), (500, 502), (404, 404)])
+def test_what_fails_is_told(
+    serve: Serve, remote: Path, server: RangeServer, upstream_says: int, status: int
+) -> None:
+    gateway = serve(remote, retry=Retry(attempts=2, base=0.01, longest=0.05))
+    server.behaviour.status = upstream_says
+    got, told, body = ask(raw(gateway, server.url(NAME)))
+    assert got == status
+    assert b"S2_32_0_0" in body
+    assert ("retry-after" in told) == (status == 503)
+    server.behaviour.status = 0
+    assert ask(raw(gateway, server.url(NAME)))[0] == 200  # no failure is kept
+
+
+def test_a_redirect_elsewhere_is_refused(serve: Serve, remote: Path, server: RangeServer) -> None:
+    data = server.objects[NAME]
+    with RangeServer({NAME: data, f"internal/{NAME}": b"secret" * 1000}) as internal:
+        server.behaviour.redirect = f"http://127.0.0.1:{internal.port}/internal{{path}}"
+        status, _, body = ask(raw(serve(remote), server.url(NAME)))
+        assert status == 502
+        assert b"secret" not in body
+        assert internal.counts.requests == 0
+        for target in ("http://169.254.169.254/", "file:///etc/passwd", "http://[::1]:1/"):
+            server.behaviour.redirect = target
+            assert ask(raw(serve(remote), server.url(NAME)))[0] == 502
+        # but to hosts that whoever runs the gateway allows
+        server.behaviour.redirect = f"http://127.0.0.1:{internal.port}{{path}}"
+        allowing = serve(remote, redirects=(f"127.0.0.1:{internal.port}",))
+        assert ask(raw(allowing, server.url(NAME)))[::2] == (200, data)
+        assert internal.counts.requests > 0
+
+
+def test_hrefs_with_queries_and_letters(serve: Serve, tmp_path: Path, server: RangeServer) -> None:
+    """An href comes back as it was, through the paths of the gateway."""
+    built = publish(tmp_path, seam_scenes(64, 60.0, ("B04",), dates=1), server)
+    table = pq.read_table(built / "items.parquet").to_pylist()
+    one = table[0]["assets"]["B04"]["href"]
+    data = server.objects[one.rpartition("/")[0].rpartition("/")[2] + "/B04.tif"]
+    items = []
+    for name in ("with space é.tif", "a%20b.tif", "q.tif?id=4&x=%20y", "semi;colon,a=b@c~.tif"):
+        plain = name.partition("?")[0].replace("%20", " ")
+        server.objects[plain] = data
+        items.append(server.url(quote(name) if "é" in name else name))
+    documents = []
+    for number, href in enumerate(items):
+        path = next(built.glob("items/*.json"))
+        item = orjson.loads(path.read_bytes())
+        item["id"] = f"i{number}"
+        item["assets"]["B04"]["href"] = href
+        documents.append(item)
+    mosaic.build(documents, tmp_path / "other")
+    gateway = serve(tmp_path / "other")
+    served = pq.read_table(tmp_path / "other" / "items.parquet").to_pylist()
+    for row in served:
+        href = row["assets"]["B04"]["href"]
+        assert ask(raw(gateway, href))[::2] == (200, data), href
+
+
+def test_members_hold_what_they_were_given() -> None:
+    hrefs = [f"https://example.com/{i}.tif" for i in range(5000)]
+    members = Members(hrefs)
+    assert len(members) == 5000
+    assert all(href in members for href in hrefs)
+    assert not any(f"{href}.ovr" in members for href in hrefs)
+    assert "" not in Members([])

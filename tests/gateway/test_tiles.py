@@ -1,0 +1,273 @@
+"""`/tiles`: pictures and GeoTIFFs of a mosaic, against reads of the index and GDAL's own WMTS."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+from urllib.parse import quote
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from rasterio.io import MemoryFile
+from rasterio.warp import transform_bounds
+
+import mosaic
+from mosaic.errors import UsageError
+from mosaic.gateway.app import Gateway
+from mosaic.gateway.expression import names, parsed, value
+from mosaic.gateway.pyramid import levels, tile
+from tests.gateway.conftest import Serve
+from tests.support.range_server import RangeServer
+from tests.support.upstream import ask
+
+LON, LAT = 12.0, 47.5  # where the zones meet
+
+
+def place(z: int) -> tuple[int, int, int]:
+    """The tile in which the zones meet."""
+    x = (LON + 180) / 360
+    y = (1 - math.asinh(math.tan(math.radians(LAT))) / math.pi) / 2
+    return z, int(x * 2**z), int(y * 2**z)
+
+
+def url(gateway: Gateway, z: int, kind: str, query: str = "") -> str:
+    z, x, y = place(z)
+    return f"{gateway.url}/tiles/mosaic/{z}/{x}/{y}.{kind}?{query}"
+
+
+def picture(body: bytes) -> np.ndarray:
+    return np.array(Image.open(io.BytesIO(body)).convert("RGBA"))
+
+
+def test_tiles_lie_where_they_should() -> None:
+    for z, x, y in ((0, 0, 0), (3, 4, 2), place(11)):
+        grid = tile(z, x, y)
+        assert grid is not None
+        west, south, east, north = transform_bounds(
+            "EPSG:3857", "EPSG:4326", *grid.boundingbox.bbox
+        )
+        assert west == pytest.approx(x / 2**z * 360 - 180)
+        assert east == pytest.approx((x + 1) / 2**z * 360 - 180)
+        for latitude, row in ((north, y), (south, y + 1)):
+            want = math.degrees(math.atan(math.sinh(math.pi * (1 - 2 * row / 2**z))))
+            assert latitude == pytest.approx(want)
+    assert tile(3, 8, 0) is None
+    assert tile(3, 0, -1) is None
+    assert tile(40, 0, 0) is None
+    assert levels(10.0, False, (0, -1, 1, 1)) == (8, 14)  # a pixel of 9.55 m at the equator
+    assert levels(10.0, False, (10, 59, 11, 60)) == (7, 13)  # 20 m there, of the map's metres
+
+
+def test_pictures_show_the_mosaic(serve: Serve, remote: Path) -> None:
+    gateway = serve(remote)
+    z = 12
+    grid = tile(*place(z))
+    want = mosaic.read(remote, geobox=grid, bands=["B04", "B03", "B02"])
+    assert want.valid.all(axis=0).mean() > 0.5
+    query = "bands=B04,B03,B02&rescale=10000,50000"
+    shade = np.rint(np.clip((want.values - 10000.0) / 40000.0, 0, 1) * 255)
+    there = want.valid.all(axis=0)
+    for kind in ("png", "webp", "jpg"):
+        status, told, body = ask(url(gateway, z, kind, query))
+        assert (status, told["content-type"]) == (200, f"image/{kind.replace('jpg', 'jpeg')}")
+        seen = picture(body)
+        if kind == "jpg":
+            assert np.abs(seen[..., :3][there] - np.moveaxis(shade, 0, -1)[there]).mean() < 8
+            continue
+        np.testing.assert_array_equal(seen[..., 3] == 255, there)
+        np.testing.assert_array_equal(seen[..., :3][there], np.moveaxis(shade, 0, -1)[there])
+    status, told, body = ask(url(gateway, z, "tif", "bands=B04"))
+    with MemoryFile(body) as memory, memory.open() as dataset:
+        assert dataset.crs.to_epsg() == 3857
+        assert dataset.bounds == pytest.approx(grid.boundingbox.bbox)
+        values = dataset.read(1)
+        assert dataset.descriptions == ("B04",)
+    np.testing.assert_array_equal(np.isfinite(values), want.valid[0])
+    np.testing.assert_array_equal(values[want.valid[0]], want.values[0][want.valid[0]])
+
+
+def test_expressions_colours_and_times(serve: Serve, remote: Path) -> None:
+    gateway = serve(remote)
+    z, grid = 12, tile(*place(12))
+    red, green = mosaic.read(remote, geobox=grid, bands=["B04", "B03"]).values.astype(float)
+    formula = "(B04 - B03) / (B04 + B03)"
+    body = ask(url(gateway, z, "tif", f"expression={quote(formula)}"))[2]
+    with MemoryFile(body) as memory, memory.open() as dataset:
+        values = dataset.read(1)
+    with np.errstate(invalid="ignore"):
+        want = ((red - green) / (red + green)).astype(np.float32)
+    np.testing.assert_array_equal(values, want)
+    query = f"expression={quote(formula)}&rescale=-1,1&colormap=viridis&size=512"
+    status, told, body = ask(url(gateway, z, "png", query))
+    assert status == 200
+    assert picture(body).shape == (512, 512, 4)
+    assert ask(url(gateway, z, "png", query), If_None_Match=told["etag"])[0] == 304
+    early, late = (
+        picture(ask(url(gateway, z, "png", f"bands=B04&rescale=0,65535&datetime={day}"))[2])
+        for day in ("2025-06-01", "2025-06-06")
+    )
+    assert not np.array_equal(early, late)
+    assert (late[..., 3] > 0).mean() < (early[..., 3] > 0).mean()  # the later ones have gaps
+
+
+def test_declared_scale_and_offset_count(serve: Serve, remote: Path, tmp_path: Path) -> None:
+    items = [orjson.loads(path.read_bytes()) for path in sorted(remote.glob("items/*.json"))]
+    for item in items:
+        for asset in item["assets"].values():
+            for band in asset["bands"]:
+                band |= {"raster:scale": 0.5, "raster:offset": -7.0}
+    mosaic.build(items, tmp_path / "scaled")
+    gateway = serve(tmp_path / "scaled")
+    want = mosaic.read(remote, geobox=tile(*place(12)), bands=["B04"])
+    body = ask(url(gateway, 12, "tif", "bands=B04").replace("/mosaic/", "/scaled/"))[2]
+    with MemoryFile(body) as memory, memory.open() as dataset:
+        values = dataset.read(1)
+    there = want.valid[0]
+    np.testing.assert_array_equal(values[there], (want.values[0][there] * 0.5 - 7).astype("f4"))
+
+
+def test_what_cant_be_shown_is_said(serve: Serve, remote: Path, server: RangeServer) -> None:
+    gateway = serve(remote)
+    for query in (
+        "bands=B04",
+        "bands=none&rescale=0,1",
+        "bands=B04,B03&rescale=0,1",
+        "rescale=1",
+        "rescale=3,2",
+        "rescale=nan,1",
+        "rescale=0,1&rescale=0,1",
+        "bands=B04&bands=B03&rescale=0,1",
+        "bands=B04&rescale=0,1&colormap=no",
+        "colormap=viridis&rescale=0,1",
+        "bands=B04&rescale=0,1&datetime=never",
+        "bands=B04&rescale=0,1&resampling=magic",
+        "bands=B04&rescale=0,1&size=4096",
+        "bands=B04&expression=B03&rescale=0,1",
+        "expression=1&rescale=0,1",
+        "unknown=1",
+    ):
+        status, _, body = ask(url(gateway, 12, "png", query))
+        assert status == 400, query
+        assert b"Traceback" not in body
+    assert server.counts.requests == 0 or server.counts.statuses == {206: server.counts.requests}
+    for path in (
+        "12/0/0.gif",
+        "12/4096/0.png",
+        "12/-1/0.png",
+        "30/0/0.png",
+        "12/0.png",
+        "x/0/0.png",
+    ):
+        assert ask(f"{gateway.url}/tiles/mosaic/{path}?rescale=0,1")[0] == 404, path
+    assert ask(f"{gateway.url}/tiles/other/12/0/0.png")[0] == 404
+    # far away there is nothing to show, and nobody is asked; far above there is too much
+    server.reset()
+    status, _, body = ask(f"{gateway.url}/tiles/mosaic/12/0/0.png?rescale=0,1")
+    assert (status, picture(body).any()) == (200, False)
+    assert ask(f"{gateway.url}/tiles/mosaic/0/0/0.png?rescale=0,1")[0] == 400
+    assert server.counts.requests == 0
+
+
+def test_a_scene_that_cant_be_read_is_no_empty_tile(
+    serve: Serve, remote: Path, server: RangeServer
+) -> None:
+    gateway = serve(remote)
+    at = url(gateway, 10, "png", "bands=B04&rescale=0,65535")
+    kept = server.objects.pop("S2_32_0_1/B04.tif")
+    status, _, body = ask(at)
+    assert status == 502
+    assert b"S2_32_0_1" in body
+    server.objects["S2_32_0_1/B04.tif"] = kept
+    first = ask(at)
+    assert first[0] == 200
+    hits = gateway.gate.stats().hits
+    assert ask(at)[1:] == first[1:] or ask(at)[2] == first[2]
+    assert gateway.gate.stats().hits == hits  # drawn once
+
+
+def test_told_as_tilejson_and_wmts(serve: Serve, remote: Path) -> None:
+    gateway = serve(remote)
+    query = "bands=B04&rescale=0,65535"
+    told = orjson.loads(ask(f"{gateway.url}/tiles/mosaic/tilejson.json?{query}")[2])
+    z = told["maxzoom"]
+    (template,) = told["tiles"]
+    for name, number in zip("zxy", place(z), strict=True):
+        template = template.replace(f"{{{name}}}", str(number))
+    assert ask(template)[0] == 200
+    assert told["minzoom"] < z
+    west, south, east, north = told["bounds"]
+    assert west < LON < east
+    assert south < LAT < north
+    text = ask(f"{gateway.url}/tiles/mosaic/WMTSCapabilities.xml?{query}")[2]
+    tree = ET.fromstring(text)
+    (found,) = tree.iter("{http://www.opengis.net/wmts/1.0}ResourceURL")
+    led = found.get("template", "")
+    for name, number in zip(("TileMatrix", "TileCol", "TileRow"), place(z), strict=True):
+        led = led.replace(f"{{{name}}}", str(number))
+    assert led == template
+    for kind in ("tilejson.json", "WMTSCapabilities.xml"):
+        assert ask(f"{gateway.url}/tiles/mosaic/{kind}?bad=1")[0] == 400
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "B04 B03",
+        "B04.real",
+        "B04[0]",
+        "B04 if B03 else 1",
+        "lambda: 1",
+        "[B04]",
+        "'x'",
+        "True",
+        "__import__('os').system('x')",
+        "open('x')",
+        "B04 and B03",
+        "B04 < 1",
+        "B04 // 2",
+        "B04 @ B03",
+        "sqrt",
+        "sqrt(B04, B03)",
+        "sqrt(x=B04)",
+        "minimum(*B04)",
+        "B04 := 1",
+        "1j",
+        "f'{B04}'",
+        "-" * 500,
+        "+".join("1" * 120),
+        "~B04",
+        "B04 % 2",
+        "None",
+        "...",
+        "\0",
+    ],
+)
+def test_nothing_but_arithmetic(text: str) -> None:
+    if text == "sqrt":  # a band may be named so
+        assert names(parsed(text)) == ("sqrt",)
+        return
+    with pytest.raises(UsageError):
+        parsed(text)
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_arithmetic_or_refused(text: str) -> None:
+    try:
+        tree = parsed(text)
+    except UsageError:
+        return
+    bands = {name: np.ones((2, 2)) for name in names(tree)}
+    assert value(tree, bands).shape in ((), (2, 2))
+
+
+def test_numbers_dont_grow() -> None:
+    """Powers of powers are infinite at once, not digits without end."""
+    tree = parsed("9 ** 9 ** 9 ** 9 * B04")
+    assert not np.isfinite(value(tree, {"B04": np.ones(3)})).any()
