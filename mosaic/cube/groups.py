@@ -52,7 +52,7 @@ def grouped(mosaic: Opened, rows: Longs, by: GroupBy, longitude: float) -> Group
     if by in PERIODS:
         numbers, of[rows] = np.unique(keys, return_inverse=True)
         begin = _beginning(numbers, str(by))
-        begin[numbers == _period(np.array([NEVER]), str(by))] = np.datetime64("NaT")
+        begin[numbers == _period(np.array([NEVER]), str(by))] = np.datetime64("NaT", "us")
         return Groups(begin, of)
     _, of[rows] = np.unique(keys, return_inverse=True)
     return Groups(_earliest(of[rows], time), of)
@@ -78,7 +78,7 @@ def _earliest(layer: Longs, time: Longs) -> Times:
     first = np.full(int(layer.max(initial=-1)) + 1, np.iinfo(np.int64).max)
     known = time != NEVER
     np.minimum.at(first, layer[known], time[known])
-    first[first == np.iinfo(np.int64).max] = np.datetime64("NaT").astype(np.int64)
+    first[first == np.iinfo(np.int64).max] = np.datetime64("NaT", "us").astype(np.int64)
     return first.astype("datetime64[us]")
 
 

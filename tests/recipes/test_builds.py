@@ -31,7 +31,7 @@ COVER = "stactools-packages+esa-worldcover/tests/data-files/ESA_WorldCover_10m_2
 def unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     """No header is read: recipe and items tell all that an index needs."""
 
-    def refuse(hrefs: Any) -> Any:
+    def refuse(hrefs: Any, **_: Any) -> Any:
         assert not list(hrefs), f"a header would be read: {list(hrefs)[:3]}"
         return iter(())
 
