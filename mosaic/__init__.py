@@ -20,13 +20,14 @@ __all__ = [
     "relocate",
     "search",
     "stats",
+    "update",
 ]
 
 if TYPE_CHECKING:
     import xarray as xr
     from odc.geo.geobox import GeoBox
 
-    from mosaic.builder.report import Report
+    from mosaic.builder.report import Report, Updated
     from mosaic.builder.search import Search
     from mosaic.checker.findings import CheckReport
     from mosaic.cube.scripts import Reading
@@ -378,6 +379,43 @@ def stats() -> Stats:
     from mosaic.storage import stats as told
 
     return told()
+
+
+def update(
+    folder: str | os.PathLike[str],
+    source: Any = (),
+    *,
+    drop: Sequence[str] = (),
+    drop_missing: bool = False,
+    recipe: str | os.PathLike[str] | None = None,
+    skip_bad: bool = False,
+) -> Updated:
+    """Brings a mosaic up to date: adds, replaces and drops items, and writes only what changes.
+
+    ``source``: what has the items now, as for :func:`build`; by default the searches that the
+    mosaic was built from are made again. An item that the mosaic has is replaced if its
+    ``updated`` is later, or, where none is told, if it differs. ``drop``: ids of items that go;
+    ``drop_missing``: all that the sources don't have any more. ``recipe``: file of the recipe that
+    it was built with, if that doesn't travel with the package. ``skip_bad``: as for :func:`build`.
+
+    What the build chose stays: CRS, pixels, bands, resampling, order, slices, stacks. The grid
+    grows as it has to. Readers see the old mosaic or the new one; a second update at the same time
+    raises :class:`~mosaic.errors.CatalogError`. Raises :class:`~mosaic.errors.InputError` for items
+    that don't fit, such as those of another collection, :class:`~mosaic.errors.UsageError` for a
+    mosaic that has to be built anew. Then nothing has changed.
+    """
+    from mosaic.builder.search import Search
+    from mosaic.builder.update import update as updated
+
+    is_one = isinstance(source, str | os.PathLike | dict | Search)
+    return updated(
+        folder,
+        [source] if is_one else list(source),
+        drop=list(drop),
+        drop_missing=drop_missing,
+        recipe=os.fspath(recipe) if recipe else None,
+        skip_bad=skip_bad,
+    )
 
 
 def __getattr__(name: str) -> Any:

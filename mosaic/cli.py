@@ -398,6 +398,45 @@ def _verdict(report: CheckReport) -> str:
 
 @main.command()
 @click.argument("folder")
+@click.argument("source", nargs=-1)
+@click.option("--drop", metavar="ID", multiple=True, help="An item that goes. Repeatable.")
+@click.option("--drop-missing", is_flag=True, help="Items go that SOURCE doesn't have any more.")
+@click.option("--recipe", metavar="FILE", help="The recipe it was built with, if that is a file.")
+@click.option("--skip-bad", is_flag=True, help="Leave out, and list, what can't be indexed.")
+@click.option("--json", "as_json", is_flag=True, help="The report, as JSON on stdout.")
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+@click.option("-v", "--verbose", is_flag=True, help="Print every problem.")
+def update(
+    folder: str,
+    source: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **chosen: Any,
+) -> None:
+    """Bring the mosaic in FOLDER up to date with SOURCE, or with its own searches made again.
+
+    Items are added, or replaced where their `updated` is later; only what changes is written.
+    """
+    from mosaic.builder.update import update as updated
+
+    with _errors(as_json, verbose):
+        with _progress(quiet or as_json) as progress:
+            report = updated(folder, source, progress=progress, **chosen)
+        if as_json:
+            _print_json(report.as_dict())
+        elif not quiet:
+            what = (
+                f"{report.added:,} added, {report.replaced:,} replaced, {report.dropped:,} dropped"
+            )
+            click.echo(f"{what}: {report.items:,} items in {_near(report.path)}", err=True)
+            for note in report.notes:
+                click.echo(f"note     {note}", err=True)
+            _list(report.left_out, verbose, "left out: ")
+
+
+@main.command()
+@click.argument("folder")
 @click.option("--base", help="Folder or URL it will be read from; default: where it lies.")
 @click.option("--json", "as_json", is_flag=True, help="The files rewritten, as JSON on stdout.")
 def relocate(folder: str, base: str | None, as_json: bool) -> None:
