@@ -16,6 +16,7 @@ __all__ = [
     "info",
     "open",
     "plan",
+    "query",
     "read",
     "relocate",
     "search",
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import xarray as xr
     from odc.geo.geobox import GeoBox
 
@@ -181,14 +183,15 @@ def open(  # noqa: A001 - the verb
     errors: str = "raise",
     chunks: Any = None,
     raw: bool = False,
+    where: str | None = None,
     gate: Gate | None = None,
 ) -> xr.Dataset:
     """A mosaic as a lazy dataset, one variable a band, each (time, y, x), as odc.stac.load's.
 
     In EPSG:4326 too the axes are called y and x; y falls, coordinates are middles of pixels.
 
-    ``source``, ``bbox``, ``crs``, ``resolution``, ``geobox``, ``bands``, ``datetime``, ``raw`` and
-    ``gate`` are those of :func:`read`; ``like``: a GeoBox, or
+    ``source``, ``bbox``, ``crs``, ``resolution``, ``geobox``, ``bands``, ``datetime``, ``raw``,
+    ``where`` and ``gate`` are those of :func:`read`; ``like``: a GeoBox, or
     a dataset whose grid is taken. ``groupby``: which items share a layer of time: ``time`` (those
     of one instant), ``solar_day``, ``id`` (each its own; also None), ``all`` (one layer of
     everything, as the tile indexes show it), a property's name, or a function of an item's id and
@@ -224,6 +227,7 @@ def open(  # noqa: A001 - the verb
         errors=errors,
         chunks=chunks,
         raw=raw,
+        where=where,
         gate=gate,
     )
 
@@ -240,6 +244,7 @@ def plan(
     resampling: str | None = None,
     errors: str = "raise",
     raw: bool = False,
+    where: str | None = None,
     gate: Gate | None = None,
 ) -> Plan:
     """What :func:`read` will ask of storage, given the same: items, requests, bytes, least time.
@@ -262,8 +267,30 @@ def plan(
         resampling=resampling,
         errors=errors,
         raw=raw,
+        where=where,
         gate=gate,
     )
+
+
+def query(source: str | os.PathLike[str], sql: str, *, gate: Gate | None = None) -> pa.Table:
+    """What SQL finds in a mosaic's items: ``mosaic.query(folder, "select id from items")``.
+
+    ``source``: a built mosaic's folder or URL. The table is ``items``, its columns those of
+    ``items.parquet``, times in UTC without a zone, and ``xmin``, ``ymin``, ``xmax``, ``ymax`` in
+    degrees. DuckDB answers, in a database that reaches nothing else. What follows WHERE makes a
+    mosaic of the same items: ``mosaic.open(folder, where="...")``.
+
+    Raises :class:`~mosaic.errors.UsageError` for SQL that can't be meant, and names the columns,
+    :class:`~mosaic.errors.CatalogError` for a mosaic that can't be read.
+    """
+    from mosaic.catalog import sql as items
+    from mosaic.catalog.folder import Folder
+    from mosaic.catalog.layout import ITEMS
+    from mosaic.storage import default_gate
+
+    folder = Folder.at(source, gate or default_gate())
+    folder.collection()
+    return items.query(folder.columns(ITEMS), sql)
 
 
 def read(
@@ -278,6 +305,7 @@ def read(
     resampling: str | None = None,
     errors: str = "raise",
     raw: bool = False,
+    where: str | None = None,
     gate: Gate | None = None,
 ) -> Reading:
     """A window of a mosaic: ``values, valid = mosaic.read(...)``, each (bands, y, x).
@@ -290,7 +318,8 @@ def read(
     would choose; or all of this as a ``geobox``. ``bands``: assets or bands, by name; all by
     default. ``datetime``: an instant, ``2025-06``, or an interval ``a/b``. ``resampling``:
     rasterio's name; the mosaic's by default. ``raw``: the files' own numbers; else those that the
-    mosaic's indexes declare. ``gate``: through which files are read.
+    mosaic's indexes declare. ``where``: an SQL condition on items, as for :func:`query`.
+    ``gate``: through which files are read.
 
     The newest scene (by the mosaic's order) lies on top, lower ones show through its gaps. Raises
     :class:`~mosaic.errors.ReadError` naming item, asset and file for what can't be read; with
@@ -313,6 +342,7 @@ def read(
         resampling=resampling,
         errors=errors,
         raw=raw,
+        where=where,
         gate=gate,
     )
 

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -433,6 +434,31 @@ def update(
             for note in report.notes:
                 click.echo(f"note     {note}", err=True)
             _list(report.left_out, verbose, "left out: ")
+
+
+@main.command()
+@click.argument("folder")
+@click.argument("sql")
+@click.option("--json", "as_json", is_flag=True, help="An array of objects.")
+def query(folder: str, sql: str, as_json: bool) -> None:
+    """Ask the items of the mosaic in FOLDER (or at a URL) by SQL: the table is `items`."""
+    with _errors(as_json, True):
+        found = mosaic.query(folder, sql)
+        if as_json:
+            click.echo(orjson.dumps(found.to_pylist(), default=str).decode())
+            return
+        cells = [[*found.column_names], *(map(_cell, row.values()) for row in found.to_pylist())]
+        rows = [list(row) for row in cells]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            click.echo("  ".join(padded).rstrip())
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="seconds")
+    return "" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 @main.command()

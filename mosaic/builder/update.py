@@ -16,7 +16,7 @@ import numpy.typing as npt
 from mosaic.builder import repack
 from mosaic.builder.bands import Common
 from mosaic.builder.fits import fitting
-from mosaic.builder.gather import Gathered, gather
+from mosaic.builder.gather import Gathered, gather, uncollected
 from mosaic.builder.inputs import Source, items
 from mosaic.builder.make import left_out
 from mosaic.builder.options import Options
@@ -53,7 +53,7 @@ def update(
     started = time.monotonic()
     target = Path(folder).expanduser().absolute()
     recover(target)
-    with holding(target) as held:
+    with holding(target) as held, uncollected():
         stand = standing(target)
         options = built_with(stand, recipe, skip_bad)
         wanted, read = requests(sources, options)

@@ -6,8 +6,9 @@ looked at one by one.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,14 @@ class Opened:
     that lies somewhere."""
     problems: tuple[Problem, ...] = ()
     """What was left out of it as it was opened."""
+
+    def only(self, rows: Longs) -> Opened:
+        """The mosaic without the files of all other items; those stay as columns."""
+        kept = np.zeros(len(self.id), bool)
+        kept[rows] = True
+        found = {name: asset.take(kept[asset.item]) for name, asset in self.assets.items()}
+        told = hashlib.sha1(self.digest.encode() + kept.tobytes()).hexdigest()
+        return replace(self, assets=found, digest=told if self.digest else "")
 
     def hrefs(self, asset: Asset, rows: Longs) -> list[str]:
         """Where the files of some rows of an asset lie: absolute paths or URLs."""

@@ -14,7 +14,8 @@ from mosaic.catalog.layout import CATALOG, COLLECTION, is_mosaic
 from mosaic.cube.opening import open_cube
 
 _OPTIONS = (
-    "bbox crs resolution geobox like bands datetime groupby resampling dtype method errors raw gate"
+    "bbox crs resolution geobox like bands datetime groupby resampling dtype method errors raw "
+    "where gate"
 ).split()
 
 

@@ -75,6 +75,8 @@ class Choice:
     """Whether numbers are the files' own."""
     gate: Gate
     """Through which files are read."""
+    where: str | None = None
+    """An SQL condition on items, or None."""
 
     @property
     def token(self) -> str:
@@ -84,7 +86,7 @@ class Choice:
             by = hashlib.sha1(by.time.tobytes() + by.of.tobytes()).hexdigest()
         source = self.source if isinstance(self.source, str) else ""
         grid = str(self.target.crs), tuple(self.target.affine), tuple(self.target.shape)
-        how = self.span, by, self.last, self.ignore, self.raw
+        how = self.span, by, self.last, self.ignore, self.raw, self.where
         told = source, self.stamp, grid, self.variables, how
         return hashlib.sha1(repr(told).encode()).hexdigest()
 

@@ -53,6 +53,7 @@ def open_cube(
     chunks: Any = None,
     raw: bool = False,
     gate: Gate | None = None,
+    where: str | None = None,
     cache: bool = True,
 ) -> xr.Dataset:
     """See :func:`mosaic.open`; ``cache``: what was read stays with its variable."""
@@ -76,6 +77,7 @@ def open_cube(
         geobox=geobox,
         raw=raw,
         errors=errors,
+        where=where,
     )
     source = source if mosaic.base else mosaic
     choice = Choice(
@@ -89,6 +91,7 @@ def open_cube(
         errors == "ignore",
         raw,
         gate,
+        where,
     )
     found = bridge.on_planner(lambda: found_in(choice, mosaic))
     if callable(groupby):

@@ -62,7 +62,7 @@ def read(
     gate: Gate | None,
     **place: Any,
 ) -> Reading:
-    """See :func:`mosaic.read`. ``place``: bbox, geobox, crs, resolution, and bands."""
+    """See :func:`mosaic.read`. ``place``: bbox, geobox, crs, resolution, bands, where."""
     gate = gate or default_gate()
     mosaic, target = _window(source, gate, resampling, errors, raw, place)
     wanted = chosen(mosaic, place["bands"])

@@ -23,6 +23,7 @@ from mosaic.builder.gather import gather
 from mosaic.builder.inputs import Found, Given
 from mosaic.builder.options import Options, options
 from mosaic.builder.settle import Agreed, agreed, order, settled
+from mosaic.catalog import sql
 from mosaic.catalog.facts import asset_for, data_assets
 from mosaic.catalog.folder import Folder
 from mosaic.catalog.held import HeldColumns
@@ -54,6 +55,7 @@ def opened(
     sort: str = "-datetime",
     raw: bool = False,
     errors: str = "raise",
+    where: str | None = None,
 ) -> Opened:
     """A source by columns.
 
@@ -63,7 +65,8 @@ def opened(
     For items ``crs``, ``resolution`` (in its units) and ``sort`` are what a build takes as
     ``dst_crs``, ``res`` and ``sort``; with ``geobox`` the grid is that. ``bands``: assets that will
     be read, by name; None for all. ``bbox``: west, south, east, north in degrees, outside which no
-    item is needed. ``raw``: numbers as files have them. ``errors``: with ``ignore`` items that
+    item is needed. ``where``: an SQL condition on items (:mod:`mosaic.catalog.sql`).
+    ``raw``: numbers as files have them. ``errors``: with ``ignore`` items that
     can't be read are left out, and told in the result's ``problems``.
 
     What comes back can be pickled. Raises :class:`~mosaic.errors.InputError` with a problem for
@@ -77,7 +80,7 @@ def opened(
     gate = gate or default_gate()
     built = _built(source, gate, bands)
     if built is not None:
-        return built
+        return _chosen(built, where)
     stream = found(source, gate)
     if bands is not None:
         bands, stream = _as_assets(bands, stream)
@@ -92,7 +95,11 @@ def opened(
         raw=raw,
         skip_bad=errors == "ignore",
     )
-    return _of_items(stream, chosen, geobox)
+    return _chosen(_of_items(stream, chosen, geobox), where)
+
+
+def _chosen(mosaic: Opened, where: str | None) -> Opened:
+    return mosaic if where is None else mosaic.only(sql.rows(mosaic.columns, where))
 
 
 def _built(source: Any, gate: Gate, bands: Sequence[str] | None) -> Opened | None:
