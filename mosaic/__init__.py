@@ -13,6 +13,7 @@ __all__ = [
     "__version__",
     "build",
     "check",
+    "env",
     "info",
     "open",
     "plan",
@@ -154,6 +155,28 @@ def check(
     from mosaic.checker.run import check as checked
 
     return checked(folder, all=all, sample=sample, schemas=schemas, offline=offline, gate=gate)
+
+
+def env(source: str | os.PathLike[str], format: str = "sh") -> str:  # noqa: A002 - the option
+    """What GDAL has to be told to open a mosaic's scenes, as text; never a secret.
+
+    ``format``: ``sh`` for a shell, ``gdal`` for a file that ``GDAL_CONFIG_FILE`` names, ``qgis``
+    for its Python console, ``r``. Raises :class:`~mosaic.errors.CatalogError` for a mosaic that
+    can't be read, :class:`~mosaic.errors.UsageError` for another format.
+    """
+    from mosaic.catalog.environment import FORMATS, origins, roots
+    from mosaic.catalog.folder import Folder
+    from mosaic.catalog.layout import ITEMS
+    from mosaic.errors import UsageError
+    from mosaic.storage import default_gate
+
+    if format not in FORMATS:
+        raise UsageError(f"--format {format}: one of {', '.join(FORMATS)}")
+    folder = Folder.at(source, default_gate())
+    document = folder.collection()
+    columns = folder.columns(ITEMS)
+    found = roots(columns, columns.fields("assets"))
+    return FORMATS[format](origins(found, document.get("mosaic:signing", "none")))
 
 
 def info(folder: str | os.PathLike[str]) -> dict[str, Any]:

@@ -438,6 +438,21 @@ def update(
 
 @main.command()
 @click.argument("folder")
+@click.option(
+    "--format",
+    type=click.Choice(["sh", "gdal", "qgis", "r"]),
+    default="sh",
+    show_default=True,
+    help="Lines for a shell, a file for GDAL_CONFIG_FILE, lines for QGIS' console or for R.",
+)
+def env(folder: str, format: str) -> None:  # noqa: A002 - the option
+    """Print what GDAL has to be told to open the scenes of the mosaic in FOLDER."""
+    with _errors(False, True):
+        click.echo(mosaic.env(folder, format))
+
+
+@main.command()
+@click.argument("folder")
 @click.argument("sql")
 @click.option("--json", "as_json", is_flag=True, help="An array of objects.")
 def query(folder: str, sql: str, as_json: bool) -> None:
