@@ -139,6 +139,7 @@ def check(
     sample: int = 50,
     schemas: str | os.PathLike[str] | None = None,
     offline: bool = False,
+    drift: str | os.PathLike[str] | None = None,
     gate: Gate | None = None,
 ) -> CheckReport:
     """Whether a mosaic is whole and true: its STAC, its tile indexes, its scenes.
@@ -146,7 +147,9 @@ def check(
     ``all``: look at every item, file and header, not at ``sample`` of them. ``schemas``: a
     folder of JSON schemas; without one, extensions' schemas come from the user's cache
     (``$XDG_CACHE_HOME/mosaic/schemas``), where they are put when there is a network.
-    ``offline``: ask no network for anything. ``gate``: through which remote files are asked for.
+    ``offline``: ask no network for anything. ``drift``: a file in which size, validators and
+    header of the scenes are noted when they are first looked at, and from then on compared.
+    ``gate``: through which remote files are asked for.
 
     Nothing is raised for what is wrong: it is in the report, and ``report.raise_for_errors()``
     raises it. Raises :class:`~mosaic.errors.CatalogError` when the folder holds no mosaic,
@@ -154,7 +157,15 @@ def check(
     """
     from mosaic.checker.run import check as checked
 
-    return checked(folder, all=all, sample=sample, schemas=schemas, offline=offline, gate=gate)
+    return checked(
+        folder,
+        all=all,
+        sample=sample,
+        schemas=schemas,
+        offline=offline,
+        drift=drift,
+        gate=gate,
+    )
 
 
 def env(source: str | os.PathLike[str], format: str = "sh") -> str:  # noqa: A002 - the option

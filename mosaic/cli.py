@@ -335,6 +335,11 @@ def info(folder: str, as_json: bool) -> None:
 )
 @click.option("--schemas", metavar="DIR", help="JSON schemas of STAC extensions; none is fetched.")
 @click.option("--offline", is_flag=True, help="Ask no network for schemas or scenes.")
+@click.option(
+    "--drift",
+    metavar="FILE",
+    help="Note size, validators and header of the scenes in FILE, and compare them from then on.",
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
 @click.option("-v", "--verbose", is_flag=True, help="Print every problem.")
 def check(
@@ -343,6 +348,7 @@ def check(
     sample: int,
     schemas: str | None,
     offline: bool,
+    drift: str | None,
     as_json: bool,
     verbose: bool,
 ) -> None:
@@ -361,6 +367,7 @@ def check(
                 sample=sample,
                 schemas=schemas,
                 offline=offline,
+                drift=drift,
                 progress=progress,
             )
         if as_json:
