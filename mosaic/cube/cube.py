@@ -312,7 +312,14 @@ def _again(same: _Same) -> Scenes:
     """Opened in this process too, once for all arrays that travel to it."""
     choice = same.choice
     assets = list(dict.fromkeys(one.asset for one in choice.variables))
-    mosaic = opened(choice.source, gate=choice.gate, bands=assets, where=choice.where)
+    mosaic = opened(
+        choice.source,
+        gate=choice.gate,
+        bands=assets,
+        geobox=choice.target,
+        where=choice.where,
+        span=choice.span,
+    )
     if stamp(choice.source, choice.gate) != choice.stamp:
         raise CatalogError(f"{mosaic.base} was built anew since it was opened: open it again")
     return found_in(choice, mosaic)

@@ -78,6 +78,7 @@ def open_cube(
         raw=raw,
         errors=errors,
         where=where,
+        span=interval(datetime) if datetime is not None else None,
     )
     source = source if mosaic.base else mosaic
     choice = Choice(

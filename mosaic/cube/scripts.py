@@ -12,6 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from mosaic import bridge
 from mosaic.catalog.opened import Opened
+from mosaic.catalog.when import interval
 from mosaic.cube.sources import opened
 from mosaic.engine.paint import joined
 from mosaic.engine.pipeline import Tally, draw_all
@@ -64,7 +65,7 @@ def read(
 ) -> Reading:
     """See :func:`mosaic.read`. ``place``: bbox, geobox, crs, resolution, bands, where."""
     gate = gate or default_gate()
-    mosaic, target = _window(source, gate, resampling, errors, raw, place)
+    mosaic, target = _window(source, gate, resampling, errors, raw, datetime, place)
     wanted = chosen(mosaic, place["bands"])
     request, names, where = requested(mosaic, target, wanted, datetime, resampling, raw)
     outcome = bridge.run(draw_all(request, gate, ignore=errors == "ignore"))
@@ -96,7 +97,7 @@ def plan(
 ) -> Plan:
     """See :func:`mosaic.plan`. ``place``: as in :func:`read`."""
     gate = gate or default_gate()
-    mosaic, target = _window(source, gate, resampling, errors, raw, place)
+    mosaic, target = _window(source, gate, resampling, errors, raw, datetime, place)
     wanted = chosen(mosaic, place["bands"])
     request, *_ = requested(mosaic, target, wanted, datetime, resampling, raw=False, mixed=True)
     found = bridge.run(survey(request, gate, ignore=errors == "ignore"))
@@ -109,13 +110,16 @@ def _window(
     resampling: str | None,
     errors: str,
     raw: bool,
+    datetime: Any,
     place: Mapping[str, Any],
 ) -> tuple[Opened, GeoBox]:
     """A source opened for one read, and the grid that is asked for."""
     if resampling is not None:
         method(resampling)  # said before anything is opened
     bands = band_names(place["bands"])
-    mosaic = opened(source, gate=gate, raw=raw, errors=errors, **{**place, "bands": bands})
+    span = interval(datetime) if datetime is not None else None
+    told = {**place, "bands": bands, "span": span}
+    mosaic = opened(source, gate=gate, raw=raw, errors=errors, **told)
     grid = {name: place[name] for name in ("bbox", "geobox", "crs", "resolution")}
     return mosaic, _checked(target_of(mosaic, **grid))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from mosaic.builder.bands import Common
@@ -28,12 +29,14 @@ from mosaic.catalog.facts import asset_for, data_assets
 from mosaic.catalog.folder import Folder
 from mosaic.catalog.held import HeldColumns
 from mosaic.catalog.href import resolve, unsigned
-from mosaic.catalog.layout import MARK
+from mosaic.catalog.layout import ITEMS, MARK
+from mosaic.catalog.near import groups_of
 from mosaic.catalog.opened import NEVER, Asset, Opened, Variant, open_mosaic
 from mosaic.catalog.stac import upgrade
 from mosaic.catalog.table import Assets, Table
+from mosaic.catalog.when import Interval
 from mosaic.cube.items import found, is_document, is_json, is_parquet
-from mosaic.engine.reading import degrees, pixel_size
+from mosaic.engine.reading import degrees, pixel_size, target_of
 from mosaic.errors import InputError, NotACatalogError, UsageError
 from mosaic.grid import canonical
 from mosaic.storage import Gate, default_gate
@@ -56,6 +59,7 @@ def opened(
     raw: bool = False,
     errors: str = "raise",
     where: str | None = None,
+    span: Interval | None = None,
 ) -> Opened:
     """A source by columns.
 
@@ -65,9 +69,9 @@ def opened(
     For items ``crs``, ``resolution`` (in its units) and ``sort`` are what a build takes as
     ``dst_crs``, ``res`` and ``sort``; with ``geobox`` the grid is that. ``bands``: assets that will
     be read, by name; None for all. ``bbox``: west, south, east, north in degrees, outside which no
-    item is needed. ``where``: an SQL condition on items (:mod:`mosaic.catalog.sql`).
-    ``raw``: numbers as files have them. ``errors``: with ``ignore`` items that
-    can't be read are left out, and told in the result's ``problems``.
+    item is needed, nor outside ``span`` (milliseconds). ``where``: an SQL condition on items
+    (:mod:`mosaic.catalog.sql`). ``raw``: numbers as files have them. ``errors``: with
+    ``ignore`` items that can't be read are left out, and told in the result's ``problems``.
 
     What comes back can be pickled. Raises :class:`~mosaic.errors.InputError` with a problem for
     each item that can't be indexed, :class:`~mosaic.errors.CatalogError` for a mosaic that can't be
@@ -78,7 +82,8 @@ def opened(
     if isinstance(source, Opened):
         return source
     gate = gate or default_gate()
-    built = _built(source, gate, bands)
+    place = {"bbox": bbox, "geobox": geobox, "crs": crs, "resolution": resolution}
+    built = _built(source, gate, bands, place, span)
     if built is not None:
         return _chosen(built, where)
     stream = found(source, gate)
@@ -102,7 +107,13 @@ def _chosen(mosaic: Opened, where: str | None) -> Opened:
     return mosaic if where is None else mosaic.only(sql.rows(mosaic.columns, where))
 
 
-def _built(source: Any, gate: Gate, bands: Sequence[str] | None) -> Opened | None:
+def _built(
+    source: Any,
+    gate: Gate,
+    bands: Sequence[str] | None,
+    place: Mapping[str, Any],
+    span: Interval | None,
+) -> Opened | None:
     """A mosaic that lies at a path or URL; None for what can only be items."""
     if not isinstance(source, str | os.PathLike):
         return None
@@ -122,7 +133,18 @@ def _built(source: Any, gate: Gate, bands: Sequence[str] | None) -> Opened | Non
         if is_document(name) or (folder.remote and is_json(name, gate)):
             return None  # a STAC catalog of somebody else, or an item of an API
         raise
-    return open_mosaic(folder, _own(bands, document), document)
+    window = target_of(_Own(document), **place)
+    columns = folder.columns(ITEMS, groups_of(document, window, span))
+    return open_mosaic(folder, _own(bands, document), document, columns)
+
+
+class _Own:
+    """A mosaic's own pixels, before it is opened."""
+
+    def __init__(self, document: Json) -> None:
+        told = document[MARK]
+        self.crs = str(told["crs"])
+        self.grid = GeoBox(tuple(told["shape"]), Affine(*told["transform"][:6]), self.crs)
 
 
 def _own(bands: Sequence[str] | None, document: Json) -> Sequence[str] | None:
