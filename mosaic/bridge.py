@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import os
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -18,9 +19,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
 from mosaic.errors import UsageError
+from mosaic.still import Crew, Pause, imported
 
 T = TypeVar("T")
 _POOL, _PLANNER = "mosaic-cpu", "mosaic-plan"
+_PATIENCE = 10.0
+"""Seconds that a fork waits at most until no thread is amid its work: a kernel may be compiled."""
 
 
 class Resident(Protocol):
@@ -67,12 +71,28 @@ class _Engine:
         # pyproj makes its transformers anew in every thread, at 30 ms each; and what plans is
         # Python, of which no second thread would do more at the same time
         self.planner = _threads(1, _PLANNER)
+        self.pause: Pause | None = None
         self.thread = threading.Thread(target=self._run, name="mosaic-loop", daemon=True)
         self.thread.start()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.loop.run_forever()
+
+    def hold(self, until: float) -> None:
+        """Let no thread be amid its work; first the one that may wait for the others."""
+        self.planner.hold(until, mine=_here.crew == _PLANNER)
+        self.pool.hold(until, mine=_here.crew == _POOL)
+        if threading.current_thread() is not self.thread:
+            self.pause = Pause(self.loop, until)
+
+    def go_on(self) -> None:
+        """All of them go on."""
+        if self.pause is not None:
+            self.pause.end()
+        self.pause = None
+        self.pool.go_on()
+        self.planner.go_on()
 
 
 class _Here(threading.local):
@@ -83,11 +103,11 @@ class _Here(threading.local):
 _here = _Here()
 
 
-def _threads(count: int, crew: str) -> ThreadPoolExecutor:
+def _threads(count: int, crew: str) -> Crew:
     def join() -> None:
         _here.crew = crew
 
-    return ThreadPoolExecutor(count, thread_name_prefix=crew, initializer=join)
+    return Crew(count, crew, join)
 
 
 _lock = threading.Lock()
@@ -207,6 +227,22 @@ def settle(resident: Resident) -> None:
     _residents.add(resident)
 
 
+def _hold() -> None:
+    """Before a fork. The lock is kept until after it, so that one thread forks at a time."""
+    _lock.acquire()
+    until = time.monotonic() + _PATIENCE
+    if _engine is not None:
+        _engine.hold(until)
+    imported(until)
+
+
+def _go_on() -> None:
+    """After a fork, in the parent."""
+    if _engine is not None:
+        _engine.go_on()
+    _lock.release()
+
+
 def _rebuild() -> None:
     global _engine, _lock
     _lock = threading.Lock()
@@ -228,5 +264,5 @@ def _end() -> None:
         asyncio.run_coroutine_threadsafe(asyncio.sleep(0), engine.loop).result(1)
 
 
-os.register_at_fork(after_in_child=_rebuild)
+os.register_at_fork(before=_hold, after_in_parent=_go_on, after_in_child=_rebuild)
 atexit.register(_end)

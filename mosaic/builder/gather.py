@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import shapely
@@ -32,6 +32,9 @@ from mosaic.catalog.table import Builder, utc
 from mosaic.errors import HeaderError, Problem, UsageError
 from mosaic.grid import Grids
 from mosaic.recipes.fill import filled, key_of
+
+if TYPE_CHECKING:
+    from mosaic.storage import Gate
 
 Json = dict[str, Any]
 
@@ -75,8 +78,12 @@ def gather(
     options: Options,
     keep: Callable[[Json], None],
     progress: Callable[[int], None] = lambda count: None,
+    gate: Gate | None = None,
 ) -> Gathered:
-    """Reads all items; ``keep`` gets each indexed item as STAC 1.1 with absolute hrefs."""
+    """Reads all items; ``keep`` gets each indexed item as STAC 1.1 with absolute hrefs.
+
+    ``gate``: what headers are read through, or found at hand in; None: this process's, and anew.
+    """
     result = Gathered(Builder(options.sort))
     seen: dict[str, set[str]] = {}
     doubles: list[str] = []
@@ -85,7 +92,7 @@ def gather(
     with uncollected():
         while chunk := list(islice(stream, _AT_ONCE)):
             pending = [p for p in _prepared(chunk, options, result, seen, doubles) if p]
-            headers = dict(_headers(pending, options, known))
+            headers = dict(_headers(pending, options, known, gate))
             result.headers_read += len(headers)
             for one in pending:
                 _add(one, headers, known, options, result, keep)
@@ -274,7 +281,10 @@ def _key(item: Json, band: str, options: Options) -> str | None:
 
 
 def _headers(
-    pending: list[_Pending], options: Options, known: dict[tuple[str, str], tuple[Band, ...]]
+    pending: list[_Pending],
+    options: Options,
+    known: dict[tuple[str, str], tuple[Band, ...]],
+    gate: Gate | None,
 ) -> Iterator[tuple[str, Header | HeaderError]]:
     """The headers that are needed: all to verify, else of assets whose item tells too little.
 
@@ -292,7 +302,7 @@ def _headers(
                 needed = True
             if needed:
                 wanted.append(source.href)
-    yield from read_headers(wanted)
+    yield from read_headers(wanted, gate=gate, fresh=gate is None)
 
 
 def _add(

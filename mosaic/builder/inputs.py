@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import orjson
 import pyarrow.parquet as pq
@@ -21,6 +21,9 @@ from mosaic.catalog.facts import RASTER_SUFFIXES
 from mosaic.catalog.href import resolve
 from mosaic.catalog.layout import VRT, is_mosaic, read_collection
 from mosaic.errors import Problem, UsageError
+
+if TYPE_CHECKING:
+    from mosaic.storage import Gate
 
 Json = dict[str, Any]
 Source = str | os.PathLike[str] | Json
@@ -71,11 +74,13 @@ class _Seen:
     rasters: dict[str, None] = field(default_factory=dict)
 
 
-def items(sources: Iterable[Source], stdin: IO[bytes] | None = None) -> Iterator[Found]:
+def items(
+    sources: Iterable[Source], stdin: IO[bytes] | None = None, gate: Gate | None = None
+) -> Iterator[Found]:
     """Items from everything that was given, STAC as it is read, rasters after it.
 
     A Problem stands for a path that isn't there, a file that can't be read, a document that
-    is no STAC.
+    is no STAC. ``gate``: as :func:`mosaic.builder.gather.gather` takes it.
     """
     seen = _Seen()
     for source in sources:
@@ -89,7 +94,7 @@ def items(sources: Iterable[Source], stdin: IO[bytes] | None = None) -> Iterator
             yield from _path(os.fspath(source), seen)
     rasters = list(seen.rasters)
     for start in range(0, len(rasters), _SCENES_AT_ONCE):
-        for found in scan(rasters[start : start + _SCENES_AT_ONCE]):
+        for found in scan(rasters[start : start + _SCENES_AT_ONCE], gate):
             yield found if isinstance(found, Problem) else Given(found, "/")
 
 

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -27,6 +27,9 @@ from mosaic.catalog.stac import EO, PROJECTION, RASTER, VERSION, crs_fields
 from mosaic.errors import HeaderError, Problem
 from mosaic.grid import LONLAT, Grids, pixel_extent
 from mosaic.outline import lonlat_bounds, outlines
+
+if TYPE_CHECKING:
+    from mosaic.storage import Gate
 
 Json = dict[str, Any]
 
@@ -59,8 +62,11 @@ def scene_and_band(href: str) -> tuple[str, str]:
     return match["scene"] or path.parent.name or path.stem, match["band"]
 
 
-def scan(hrefs: Iterable[str]) -> Iterator[Json | Problem]:
-    """Items for rasters at absolute hrefs, in their order; a Problem for what can't be read."""
+def scan(hrefs: Iterable[str], gate: Gate | None = None) -> Iterator[Json | Problem]:
+    """Items for rasters at absolute hrefs, in their order; a Problem for what can't be read.
+
+    ``gate``: as :func:`mosaic.builder.gather.gather` takes it.
+    """
     groups: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
     for href in hrefs:
         scene, band = scene_and_band(href)
@@ -71,7 +77,8 @@ def scan(hrefs: Iterable[str]) -> Iterator[Json | Problem]:
         else:
             taken[band] = href
     ids = _ids(list(groups))
-    headers = dict(read_headers(href for assets in groups.values() for href in assets.values()))
+    wanted = (href for assets in groups.values() for href in assets.values())
+    headers = dict(read_headers(wanted, gate=gate, fresh=gate is None))
     for key, assets in groups.items():
         found: dict[str, Header] = {}
         for band, href in assets.items():

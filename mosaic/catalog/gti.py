@@ -1,6 +1,6 @@
 """GDAL tile indexes: a GeoPackage that carries its own GTI XML, and ``.gti`` files for slices.
 
-The rules and why they hold: GDAL's GTI driver documentation, and ARCHITECTURE.md for what was
+The rules and why they hold: GDAL's GTI driver documentation, and docs/tile-indexes.md for what was
 measured in GDAL 3.10 to 3.13. A file opens under its bare name; nothing is opened but itself
 until pixels are read.
 """

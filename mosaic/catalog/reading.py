@@ -8,20 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from mosaic.catalog.headers import Header, read_header
 from mosaic.catalog.href import is_remote
 from mosaic.errors import HeaderError
 from mosaic.settings import HeaderSettings
 
+if TYPE_CHECKING:
+    from mosaic.storage import Gate
+
 _GOVERNED = ("http://", "https://", "s3://", "gs://", "az://", "abfs://", "abfss://")
 _UNGOVERNED_THREADS = 4  # the smallest quota that a public provider grants
 
 
 def read_headers(
-    hrefs: Iterable[str], settings: HeaderSettings | None = None
+    hrefs: Iterable[str],
+    settings: HeaderSettings | None = None,
+    gate: Gate | None = None,
+    fresh: bool = True,
 ) -> Iterator[tuple[str, Header | HeaderError]]:
-    """Headers of many rasters, each href once, as they arrive; errors are values here."""
+    """Headers of many rasters, each href once, as they arrive; errors are values here.
+
+    ``gate``: what remote ones are read through, by default this process's. ``fresh``: as they are
+    now, not as the gate has them at hand.
+    """
     settings = settings or HeaderSettings.from_env()
     wanted = dict.fromkeys(hrefs)
     governed = [href for href in wanted if href.lower().startswith(_GOVERNED)]
@@ -35,7 +46,8 @@ def read_headers(
     if governed:
         from mosaic.catalog.remote import read_governed  # the gate: not for local files
 
-        yield from read_governed(governed, min(settings.remote_threads, len(governed)))
+        threads = min(settings.remote_threads, len(governed))
+        yield from read_governed(governed, threads, gate, fresh)
 
 
 def _read_or_error(href: str) -> Header | HeaderError:

@@ -32,11 +32,12 @@ _SERVE = "from mosaic.catalog.remote import serve; serve()"
 
 
 def read_governed(
-    hrefs: Sequence[str], threads: int, gate: Gate | None = None
+    hrefs: Sequence[str], threads: int, gate: Gate | None = None, fresh: bool = True
 ) -> Iterator[tuple[str, Header | HeaderError]]:
     """Headers of rasters that the gate can reach, as they arrive; errors are values here.
 
     ``threads`` are opened at once; how many of them may ask their origin is the gate's to say.
+    ``fresh``: what the gate has of them is forgotten first.
     """
     gate = gate or default_gate()
     loopback = Loopback(gate)
@@ -44,7 +45,8 @@ def read_governed(
     try:
         for href in hrefs:
             try:
-                gate.forget(href)  # a header is read to learn what is there now
+                if fresh:
+                    gate.forget(href)
                 left[href] = None
             except StorageError as error:
                 yield href, HeaderError(_problem(href, error))

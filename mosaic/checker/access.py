@@ -103,6 +103,7 @@ def remote_finding(
         if host in dead:
             return UnreachableError(dead[host], href=one.href)
         try:
+            gate.forget(one.href)  # what is there now counts
             gate.get_range(one.href, start=0, length=_HEAD)
         except UnreachableError as error:
             dead[host] = error.what
@@ -144,15 +145,17 @@ def header_finding(
     total: int,
     indexes: dict[str, Declared],
     replaced: dict[str, set[int]],
+    gate: Gate | None = None,
 ) -> Finding:
     """Headers of files beside what items and indexes say of them.
 
     ``indexes``: by asset. ``replaced``: by asset, rows of items that a VRT stands in for, which
-    declares their nodata value.
+    declares their nodata value. ``gate``: what remote headers are read through, as it has
+    them from :func:`remote_finding`.
     """
     rows = np.unique(np.array([one.item for one in chosen], np.int64))
     documents = dict(zip(rows.tolist(), items.some(rows), strict=True))
-    headers = dict(read_headers(one.href for one in chosen))
+    headers = dict(read_headers((one.href for one in chosen), gate=gate, fresh=gate is None))
     problems: list[Problem] = []
     unread = 0
     for one in chosen:

@@ -1,6 +1,6 @@
 """Does a tile index keep the rules by which GDAL reads it right? Judging alone, no reading.
 
-The rules and what was measured are in ARCHITECTURE.md: GDAL is patient with most breaches and
+The rules and what was measured are in docs/tile-indexes.md: GDAL is patient with most breaches and
 answers with holes, so they are looked for here.
 """
 

@@ -377,5 +377,7 @@ def _access(here: _Mosaic, items: Items, count: int | None, gate: Gate | None) -
     ]
     if chosen:
         total = sum(len(found.href) for found in here.places.values())
-        findings.append(access.header_finding(items, chosen, total, here.indexes, here.replaced))
+        findings.append(
+            access.header_finding(items, chosen, total, here.indexes, here.replaced, gate)
+        )
     return findings

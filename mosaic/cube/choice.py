@@ -104,6 +104,11 @@ def stamp(source: str | Opened, gate: Gate) -> str:
     return repr([(one.st_mtime_ns, one.st_size) for one in states])
 
 
+def is_stamped(version: str) -> bool:
+    """Whether a version that :func:`stamp` told is one."""
+    return version not in ("[]", "[None]", "[None, None]")
+
+
 def variables(
     mosaic: Opened,
     bands: str | Sequence[str] | None,

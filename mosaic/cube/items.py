@@ -76,7 +76,7 @@ def _named(name: str, gate: Gate) -> Iterator[Found]:
     """Items of a file or URL."""
     bare = name.partition("?")[0]
     if "://" not in name or bare.lower().endswith(tuple(RASTER_SUFFIXES)):
-        yield from inputs.items([name])
+        yield from inputs.items([name], gate=gate)
         return
     base = bare.rpartition("/")[0]
     folder, last = Folder(base, gate), name[len(base) + 1 :]

@@ -121,7 +121,7 @@ def _like(like: Any, *others: Any) -> GeoBox:
 
 
 def _target(mosaic: Opened, bbox: Any, crs: Any, resolution: Any, geobox: GeoBox | None) -> GeoBox:
-    target = target_of(mosaic, bbox, geobox, crs, resolution)
+    target = bridge.on_planner(lambda: target_of(mosaic, bbox, geobox, crs, resolution))
     if max(target.shape) > _SIDE:
         height, width = target.shape
         raise UsageError(

@@ -99,7 +99,7 @@ def plan(
     gate = gate or default_gate()
     mosaic, target = _window(source, gate, resampling, errors, raw, datetime, place)
     wanted = chosen(mosaic, place["bands"])
-    request, *_ = requested(mosaic, target, wanted, datetime, resampling, raw=False, mixed=True)
+    request, *_ = requested(mosaic, target, wanted, datetime, resampling, raw, mixed=True)
     found = bridge.run(survey(request, gate, ignore=errors == "ignore"))
     return replace(found, problems=(*mosaic.problems, *found.problems))
 
@@ -121,7 +121,7 @@ def _window(
     told = {**place, "bands": bands, "span": span}
     mosaic = opened(source, gate=gate, raw=raw, errors=errors, **told)
     grid = {name: place[name] for name in ("bbox", "geobox", "crs", "resolution")}
-    return mosaic, _checked(target_of(mosaic, **grid))
+    return mosaic, _checked(bridge.on_planner(lambda: target_of(mosaic, **grid)))
 
 
 def _checked(grid: GeoBox) -> GeoBox:

@@ -19,6 +19,7 @@ import pyarrow as pa
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from mosaic import bridge
 from mosaic.builder.bands import Common
 from mosaic.builder.gather import gather
 from mosaic.builder.inputs import Found, Given
@@ -35,6 +36,7 @@ from mosaic.catalog.opened import NEVER, Asset, Opened, Variant, open_mosaic
 from mosaic.catalog.stac import upgrade
 from mosaic.catalog.table import Assets, Table
 from mosaic.catalog.when import Interval
+from mosaic.cube.choice import is_stamped, stamp
 from mosaic.cube.items import found, is_document, is_json, is_parquet
 from mosaic.engine.reading import degrees, pixel_size, target_of
 from mosaic.errors import InputError, NotACatalogError, UsageError
@@ -42,6 +44,8 @@ from mosaic.grid import canonical
 from mosaic.storage import Gate, default_gate
 
 Json = dict[str, Any]
+_SMALL = 100_000
+"""Items of a mosaic that stays open."""
 _LOOKED_AT = 64
 """Items in which bands are looked for that aren't assets of their own."""
 
@@ -83,7 +87,7 @@ def opened(
         return source
     gate = gate or default_gate()
     place = {"bbox": bbox, "geobox": geobox, "crs": crs, "resolution": resolution}
-    built = _built(source, gate, bands, place, span)
+    built = _kept(source, gate, bands, place, span)
     if built is not None:
         return _chosen(built, where)
     stream = found(source, gate)
@@ -100,7 +104,28 @@ def opened(
         raw=raw,
         skip_bad=errors == "ignore",
     )
-    return _chosen(_of_items(stream, chosen, geobox), where)
+    return _chosen(_of_items(stream, chosen, geobox, gate), where)
+
+
+def _kept(
+    source: Any,
+    gate: Gate,
+    bands: Sequence[str] | None,
+    place: Mapping[str, Any],
+    span: Interval | None,
+) -> Opened | None:
+    """:func:`_built`; one that is opened again, and hasn't changed, needn't be read again."""
+    if not isinstance(source, str):
+        return _built(source, gate, bands, place, span)
+    version = stamp(source, gate)
+    key = source, version, None if bands is None else tuple(bands)
+    known: Opened | None = gate.catalogs.get(key)
+    made = known or _built(source, gate, bands, place, span)
+    if known is None and made is not None and is_stamped(version):
+        count = len(made.id)
+        if count <= _SMALL and made.total in (0, count):  # not of one window alone
+            gate.catalogs.keep(key, made)
+    return made
 
 
 def _chosen(mosaic: Opened, where: str | None) -> Opened:
@@ -133,8 +158,11 @@ def _built(
         if is_document(name) or (folder.remote and is_json(name, gate)):
             return None  # a STAC catalog of somebody else, or an item of an API
         raise
-    window = target_of(_Own(document), **place)
-    columns = folder.columns(ITEMS, groups_of(document, window, span))
+    groups = None
+    if len(document.get("mosaic:groups") or ()) > 1:
+        window = bridge.on_planner(lambda: target_of(_Own(document), **place))
+        groups = bridge.on_planner(lambda: groups_of(document, window, span))
+    columns = folder.columns(ITEMS, groups)
     return open_mosaic(folder, _own(bands, document), document, columns)
 
 
@@ -214,9 +242,11 @@ class _Kept:
             yield one
 
 
-def _of_items(stream: Iterator[Found], chosen: Options, geobox: GeoBox | None) -> Opened:
+def _of_items(
+    stream: Iterator[Found], chosen: Options, geobox: GeoBox | None, gate: Gate
+) -> Opened:
     kept = _Kept()
-    gathered = gather(kept.noted(stream), chosen, kept.keep)
+    gathered = gather(kept.noted(stream), chosen, kept.keep, gate=gate)
     whole: Agreed
     try:
         if geobox is not None:

@@ -138,20 +138,23 @@ def shares(head: Head | Foreign, plan: Draw) -> Floats:
     return found
 
 
-def least_seconds(costs: Sequence[tuple[Quota, Cost]]) -> float:
+def least_seconds(costs: Sequence[tuple[Quota, Cost]], *, warm: bool = False) -> float:
     """Least time that quotas and distance allow; each origin is asked beside the others.
 
     A file's blocks are asked for after its header, and no more at once than may be in flight.
+    ``warm``: for what remains to be asked, once headers are read and what is at hand is taken off.
     """
     found = [0.0]
     for quota, cost in costs:
         limits = quota.limits
         if limits is None:
             continue
+        requests, size = (cost.rest, cost.rest_bytes) if warm else (cost.requests, cost.bytes)
         if limits.requests_per_minute:
-            found.append(cost.requests / limits.requests_per_minute * 60)
+            found.append(requests / limits.requests_per_minute * 60)
         if limits.bytes_per_second:
-            found.append(cost.bytes / limits.bytes_per_second)
-        rounds = max(math.ceil(cost.requests / limits.concurrency), 2 if cost.blocks else 1)
+            found.append(size / limits.bytes_per_second)
+        trips = min(requests, 1) if warm else 2 if cost.blocks else 1
+        rounds = max(math.ceil(requests / limits.concurrency), trips)
         found.append(rounds * quota.quickest)
     return max(found)

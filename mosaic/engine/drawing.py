@@ -14,13 +14,14 @@ from mosaic.engine.foreign import Foreign
 from mosaic.engine.header import Head
 from mosaic.engine.known import all_of
 from mosaic.engine.lattice import Lattice
-from mosaic.engine.paint import Array, copied, warped, window
+from mosaic.engine.paint import Array, copied, needed, warped, window
 from mosaic.engine.plan import Ready, portions, ready
 from mosaic.engine.raster import plane
 from mosaic.engine.resampling import within
 from mosaic.engine.run import Run
 from mosaic.engine.scene import Layer
-from mosaic.engine.tiff import blank, decode
+from mosaic.engine.stock import Bytes
+from mosaic.engine.tiff import blank, decode, room
 from mosaic.engine.turns import Turns
 from mosaic.errors import MosaicError, TiffError
 from mosaic.storage.ranges import Span
@@ -41,6 +42,7 @@ class Drawing:
         self.turns = turns
         self.canvas = run.outcome.canvases[place]
         self.blocks: dict[int, Array | None] = {}
+        self.rooms: dict[int, Bytes] = {}
         self.waiting: dict[int, int] = {}
         self.arrived: dict[int, asyncio.Event] = {}
         self.weight: dict[int, int] = {}
@@ -50,8 +52,9 @@ class Drawing:
         run, scene = self.run, self.scene
         try:
             found = await run.known.head(scene.href, scene.mask)
+            drawn = run.known.drawn
             plan = await planned(
-                lambda: ready(run.request, run.cells, self.layer, scene, part, found)
+                lambda: ready(run.request, run.cells, self.layer, scene, part, found, drawn)
             )
             where = await run.known.locate(found, plan.draw)
         except MosaicError as error:
@@ -117,9 +120,7 @@ class Drawing:
                 await self.request(found, plan, where, rows)
             tally.blocks += len(rows)
         except MosaicError as error:
-            self.run.failed(self.scene, error)
-            for row in rows:
-                self.land(row, None)
+            self.lost(rows, error)
         finally:
             budget.free(packed)
             budget.rest()
@@ -128,18 +129,39 @@ class Drawing:
         self, found: Head, plan: Draw, where: list[Span | None], rows: list[int]
     ) -> None:
         """Blocks by the gate, and decoded by the pool."""
-        data: list[memoryview | None] = [None] * len(rows)
-        if where[rows[0]] is not None:
-            asked = [span for row in rows if (span := where[row]) is not None]
-            file = found.beside if found.beside and plan.table.mask[rows[0]] else found
-            data = list(
-                await self.run.gate.get_ranges_async(
+        if where[rows[0]] is None:
+            await self.decode_all(found, plan, rows, [None] * len(rows))
+            return
+        # what is at hand is decoded while the rest travels
+        file = found.beside if found.beside and plan.table.mask[rows[0]] else found
+        asked = [span for row in rows if (span := where[row]) is not None]
+        held = self.run.gate.holds(
+            file.chunks.href,
+            starts=[span.start for span in asked],
+            ends=[span.stop for span in asked],
+        )
+        parts = [[at for at, here in enumerate(held) if here is which] for which in (False, True)]
+
+        async def bring(part: list[int]) -> None:
+            mine = [rows[at] for at in part]
+            try:
+                data = await self.run.gate.get_ranges_async(
                     file.chunks.href,
-                    starts=[span.start for span in asked],
-                    ends=[span.stop for span in asked],
+                    starts=[asked[at].start for at in part],
+                    ends=[asked[at].stop for at in part],
                     expect=file.meta,
                 )
-            )
+            except MosaicError as error:
+                self.lost(mine, error)
+            else:
+                await self.decode_all(found, plan, mine, data)
+
+        await all_of([bring(part) for part in parts if part])
+
+    async def decode_all(
+        self, found: Head, plan: Draw, rows: list[int], data: Sequence[memoryview | None]
+    ) -> None:
+        """Blocks side by side in the pool."""
         parts = [slice(start, start + _PART) for start in range(0, len(rows), _PART)]
         await all_of([self.decode(found, plan, rows[p], data[p]) for p in parts])
 
@@ -160,32 +182,42 @@ class Drawing:
         """Some blocks' pixels, by the pool."""
         one = found.tiff.levels[plan.level]
 
-        def work() -> list[Array | TiffError]:
-            made: list[Array | TiffError] = []
+        def work() -> list[tuple[Array | TiffError, Bytes | None]]:
+            made: list[tuple[Array | TiffError, Bytes | None]] = []
             for row, raw in zip(rows, data, strict=True):
                 image = one.mask if plan.table.mask[row] else one.image
                 assert image is not None
                 r, c, band = plan.table.place[row].tolist()
+                if raw is None:
+                    fill = found.tiff.fill if image is one.image else image.dtype.type(0)
+                    made.append((blank(image, fill, r, c), None))
+                    continue
+                length = room(image)
+                buffer = self.run.stock.take(length) if length else None
                 try:
-                    if raw is None:
-                        fill = found.tiff.fill if image is one.image else image.dtype.type(0)
-                        made.append(blank(image, fill, r, c))
-                    else:
-                        made.append(decode(image, raw, r, c, band))
+                    made.append((decode(image, raw, r, c, band, buffer), buffer))
                 except TiffError as error:
-                    made.append(error)
+                    made.append((error, buffer))
             return made
 
-        for row, block in zip(rows, await pooled(work), strict=True):
+        for row, (block, buffer) in zip(rows, await pooled(work), strict=True):
             if isinstance(block, TiffError):
-                self.run.failed(self.scene, block)
-                self.land(row, None)
+                self.lost([row], block)
             else:
-                self.land(row, block)
+                self.land(row, block, buffer)
 
-    def land(self, row: int, block: Array | None) -> None:
+    def lost(self, rows: Sequence[int], error: MosaicError) -> None:
+        """Raise why blocks can't be had, or note it and go on without them."""
+        self.run.failed(self.scene, error)
+        for row in rows:
+            self.land(row, None)
+
+    def land(self, row: int, block: Array | None, buffer: Bytes | None = None) -> None:
+        """``buffer``: the memory that a block lies in, to be used again when it is done with."""
         if not self.arrived[row].is_set():
             self.blocks[row] = block
+            if buffer is not None:
+                self.rooms[row] = buffer
             self.arrived[row].set()
 
     async def paint(self, found: Head | Foreign, made: Ready, tile: int, units: list[Unit]) -> None:
@@ -207,18 +239,22 @@ class Drawing:
                 self.waiting[row] -= 1
                 if not self.waiting[row]:
                     del self.blocks[row]
+                    if row in self.rooms:
+                        self.run.stock.give(self.rooms.pop(row))
                     budget.free(self.weight[row])
         self.turns.over(self.number, tile)
 
     def put(self, found: Head | Foreign, made: Ready, unit: Unit) -> None:
         """One portion onto the canvas; the bands one after the other."""
-        plan = made.draw
+        plan, stock = made.draw, self.run.stock
+        room = stock.take(needed(self.layer, unit))
         for band in range(len(self.layer.bands)):
-            part = window(found.raster, self.scene, self.layer, plan, unit, self.blocks, band)
+            part = window(found.raster, self.scene, self.layer, plan, unit, self.blocks, band, room)
             if made.same:
                 copied(self.canvas, band, plan, unit, part)
             else:
                 warped(self.canvas, band, plan, unit, part, self.layer.method, made.scale)
+        stock.give(room)
 
     def bereft(self, found: Head | Foreign, plan: Draw, unit: Unit) -> list[int]:
         """Pieces of a portion that lost blocks have a part in."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Hashable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,6 +34,7 @@ class Known:
         self.cells = Cells(request.window)
         self.desk = Desk(gate)
         self.heads: dict[str, asyncio.Future[Head | Foreign]] = {}
+        self.drawn: dict[Hashable, Draw] = {}
         self._covers: dict[tuple[Grid, bool], asyncio.Future[Cover]] = {}
 
     @property
@@ -80,6 +81,10 @@ class Known:
             raise ForeignError(what, href=href, advice="give it as https://, s3://, gs:// or az://")
         if is_zarr(own):
             return await self.desk.open(own, b"")
+        key = own, mask, self.gate.meta(own)
+        parsed: Head | None = self.gate.heads.get(key)
+        if parsed is not None and self.gate.holds(own, starts=[0], lengths=[FIRST])[0]:
+            return parsed
         length = LOOPED if is_named(own) else FIRST
         data = await self.gate.get_range_async(own, start=0, length=length)
         first = bytes(data)
@@ -88,9 +93,12 @@ class Known:
         try:
             found = await head(self.gate, own, data[:FIRST])
             beside = None if found.tiff.levels[0].mask else await self._mask_of(own, mask)
-            return masked(found, beside) if beside else found
+            found = masked(found, beside) if beside else found
         except TiffUnsupportedError:
             return await self.desk.open(own, first, "GTiff")
+        if found.meta is not None:
+            self.gate.heads.keep((own, mask, found.meta), found)
+        return found
 
     async def _mask_of(self, href: str, told: bool) -> Head | None:
         """The header of a file's masks beside it: where none is told of, only on this machine."""

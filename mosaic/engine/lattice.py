@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -153,6 +154,7 @@ def lattice(
     )
 
 
+@lru_cache(maxsize=4096)
 def scale(target: Grid, source: Grid) -> tuple[float, float]:
     """Source rows and source columns to a target pixel, for overviews and kernel widths.
 

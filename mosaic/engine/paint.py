@@ -16,6 +16,7 @@ from mosaic.engine.cover import Bools
 from mosaic.engine.raster import Raster
 from mosaic.engine.resampling import Method, Scale
 from mosaic.engine.scene import Layer, Scene
+from mosaic.engine.stock import Bytes, shaped
 from mosaic.engine.warp import fill
 
 Array = npt.NDArray[Any]
@@ -99,16 +100,20 @@ def window(
     unit: Unit,
     blocks: Mapping[int, Array | None],
     place: int,
+    room: Bytes,
 ) -> Window:
     """The part of one band that a unit needs, as the layer has its numbers.
 
     ``blocks``: decoded, by row of the draw's table; None where one couldn't be read: nothing is
-    valid there. ``place``: of the band in the layer.
+    valid there. ``place``: of the band in the layer. ``room``: :func:`needed` bytes or more, which
+    the window may lie in.
     """
     band = layer.bands[place]
     image = file.levels[draw.level].image
     r0, c0, r1, c1 = unit.window
-    values = np.zeros((r1 - r0, c1 - c0), layer.dtype)
+    values = shaped(room, (r1 - r0, c1 - c0), layer.dtype)
+    if not _covered(unit, blocks, draw, image.block):
+        values[:] = 0
     valid: Bools | None = None
     if file.alpha not in (None, band) or file.levels[draw.level].mask is not None:
         valid = np.ones(values.shape, bool)
@@ -144,6 +149,24 @@ def window(
     if how is not None:
         values, valid, nodata = recoded(values, valid, how, nodata)
     return Window(values, _NO_MASK if valid is None else valid, nodata, r0, c0)
+
+
+def needed(layer: Layer, unit: Unit) -> int:
+    """Bytes of one band's window."""
+    r0, c0, r1, c1 = unit.window
+    return (r1 - r0) * (c1 - c0) * layer.dtype.itemsize
+
+
+def _covered(
+    unit: Unit, blocks: Mapping[int, Array | None], draw: Draw, block: tuple[int, int]
+) -> bool:
+    """Whether a unit's blocks are all there, and all of its window lies in them."""
+    r0, c0, r1, c1 = unit.window
+    count = (-(-r1 // block[0]) - r0 // block[0]) * (-(-c1 // block[1]) - c0 // block[1])
+    own = [row for row in unit.blocks.tolist() if not draw.table.mask[row]]
+    if any(blocks[row] is None for row in own):
+        return False
+    return len({tuple(place) for place in draw.table.place[own, :2].tolist()}) == count
 
 
 def _overlap(

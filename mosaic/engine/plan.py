@@ -7,7 +7,7 @@ that both agree to the request.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from mosaic.engine.foreign import Foreign
 from mosaic.engine.header import Head, check_kind, moved, own_grid
 from mosaic.engine.lattice import Grid, Lattice, Window, scale
 from mosaic.engine.pieces import Ints
+from mosaic.engine.raster import Raster
 from mosaic.engine.resampling import METHODS
 from mosaic.engine.scene import Layer, Request, Scene
 from mosaic.engine.telling import dataframe, html, text
@@ -47,12 +48,19 @@ class Ready:
 
 
 def ready(
-    request: Request, cells: Cells, layer: Layer, scene: Scene, part: Lattice, head: Head | Foreign
+    request: Request,
+    cells: Cells,
+    layer: Layer,
+    scene: Scene,
+    part: Lattice,
+    head: Head | Foreign,
+    drawn: dict[Hashable, Draw],
 ) -> Ready:
     """How the pieces of a scene's lattice, in its full pixels, are drawn.
 
-    Raises SourceMismatchError where the file isn't where its item says, or holds numbers of another
-    type; TiffUnsupportedError where it has fewer bands.
+    ``drawn``: what the request has found so far: bands in files of one kind share it. Raises
+    SourceMismatchError where the file isn't where its item says, or holds numbers of another type;
+    TiffUnsupportedError where it has fewer bands.
     """
     file = head.raster
     check_kind(scene, file, layer.dtype)
@@ -63,8 +71,23 @@ def ready(
     there = ratio[0] * shape[0] / file.shape[0], ratio[1] * shape[1] / file.shape[1]
     same = at == 0 and is_same(request.target, own)
     how = METHODS["nearest"] if same and not layer.method.footprint else layer.method
-    found = draw(file, layer.bands, moved(part, scene.grid, own), cells, how, there, at)
-    return Ready(found, there, same)
+    key = own, layer.bands, how, _kind(file, at), scene.grid, *_pieces(part)
+    if key not in drawn:
+        drawn[key] = draw(file, layer.bands, moved(part, scene.grid, own), cells, how, there, at)
+    return Ready(drawn[key], there, same)
+
+
+def _kind(file: Raster, at: int) -> Hashable:
+    """What decides, with its grid, which blocks of a file a window takes."""
+    one = file.levels[at]
+    planes = [one.image] if one.mask is None else [one.image, one.mask]
+    sorts = tuple((plane.shape, plane.block, plane.samples, plane.separate) for plane in planes)
+    return at, file.alpha, sorts
+
+
+def _pieces(part: Lattice) -> tuple[Hashable, ...]:
+    """Which pieces of the lattice between two grids these are."""
+    return part.shape, part.corners, part.origin.tobytes(), part.size.tobytes()
 
 
 def is_same(target: Grid, own: Grid) -> bool:
@@ -238,6 +261,11 @@ class Plan:
         0 where nothing is known of them.
         """
         return least_seconds(self.origins)
+
+    @property
+    def rest_seconds(self) -> float:
+        """The same for what remains to be asked now: what was at hand, and headers, taken off."""
+        return least_seconds(self.origins, warm=True)
 
     @property
     def exact(self) -> bool:

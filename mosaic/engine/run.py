@@ -11,6 +11,7 @@ from mosaic.engine.cover import Bools
 from mosaic.engine.known import Known
 from mosaic.engine.paint import Canvas
 from mosaic.engine.scene import Request, Scene
+from mosaic.engine.stock import Stock
 from mosaic.errors import (
     ForeignError,
     MosaicError,
@@ -58,6 +59,7 @@ class Run:
         self.gate = gate
         self.ignore = ignore
         self.budget = budget
+        self.stock = Stock()
         self.known = Known(request, gate)
         self.cells = self.known.cells
         self.outcome = Outcome(

@@ -178,7 +178,9 @@ class _Survey:
         known, scene = self.known, layer.scenes[number]
         head = await known.head(scene.href, scene.mask)
         lattice = one.lattice.take(cells[one.cell])
-        made = await planned(lambda: ready(known.request, known.cells, layer, scene, lattice, head))
+        made = await planned(
+            lambda: ready(known.request, known.cells, layer, scene, lattice, head, known.drawn)
+        )
         share = await pooled(lambda: shares(head, made.draw))
         held = np.zeros(len(made.draw.table), bool)
         if isinstance(head, Foreign):

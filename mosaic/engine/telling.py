@@ -17,6 +17,8 @@ def lines(plan: Plan) -> list[tuple[str, str]]:
     """What a plan says, by name."""
     least, most = plan.least, plan.most
     time = f"at least {plan.seconds:.1f} s" if plan.seconds >= 0.05 else "no limit is known"
+    if plan.seconds >= 0.05 and round(plan.rest_seconds, 1) < round(plan.seconds, 1):
+        time += f"; {plan.rest_seconds:.1f} s for what remains"
     here = "nothing" if not least.held else f"{least.held:,} of {least.ranges:,} ranges"
     return [
         ("items", _both(*plan.items)),

@@ -21,6 +21,7 @@ from mosaic.storage.cache import Block
 from mosaic.storage.metrics import Quota, Stats, copied
 from mosaic.storage.parts import Parts, Settings, closed, left, parts
 from mosaic.storage.ranges import Span, make_span, make_spans
+from mosaic.storage.recent import Recent
 from mosaic.storage.shared import SharedLimiter
 from mosaic.storage.signers import SignChoice, places_from_env
 from mosaic.storage.transport import Transport
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from mosaic.storage.headers import Header
 
 _ADDRESSES = 100_000  # hrefs whose address is remembered
+_CATALOGS = 4  # that stay open
+_HEADS = 1024  # headers that stay parsed
 
 
 class Gate:
@@ -61,6 +64,7 @@ class Gate:
         self._places = places_from_env()
         self._lock = threading.Lock()
         self._inner: Parts | None = None
+        self._remember()
         bridge.settle(self)
 
     def __repr__(self) -> str:
@@ -71,6 +75,12 @@ class Gate:
         if self is _default:
             return default_gate, ()
         return _again, (self._settings,)
+
+    def _remember(self) -> None:
+        self.catalogs = Recent(_CATALOGS)
+        """For those who open catalogs through it."""
+        self.heads = Recent(_HEADS)
+        """For those who parse headers that came through it."""
 
     @property
     def settings(self) -> Settings:
@@ -221,6 +231,7 @@ class Gate:
 
     def close(self) -> None:
         """Give up what is being fetched and drop every connection; the gate can be used again."""
+        self._remember()
         inner, self._inner = self._inner, None
         if inner is not None:
             self._end.detach()
@@ -229,6 +240,7 @@ class Gate:
     def after_fork(self) -> None:
         """A child begins anew: it has neither the loop nor the connections of its parent."""
         self._lock = threading.Lock()
+        self._remember()
         inner, self._inner = self._inner, None
         if inner is not None:
             for origin in inner.origins.values():
@@ -298,6 +310,14 @@ def _again(told: Settings) -> Gate:
     return Gate(
         told.limits, told.cache, told.retry, sign=told.sign, shared_limits=told.shared_limits
     )
+
+
+def _unlocked() -> None:
+    global _default_lock
+    _default_lock = threading.Lock()  # a thread of the parent may hold the old one
+
+
+os.register_at_fork(after_in_child=_unlocked)
 
 
 def default_gate() -> Gate:

@@ -15,6 +15,7 @@ from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
+import numpy as np
 from yarl import URL
 
 from mosaic.errors import BodyError, RedirectError, UnreachableError
@@ -192,11 +193,15 @@ class _HTTPExchange:
         self.headers: Mapping[str, str] = answer.headers
 
     async def read(self, length: int | None, most: int) -> memoryview:
+        allowed = most if length is None else min(length, most)
+        # into its place piece by piece: the next piece then finds the memory of the last one
+        room = None if length is None else np.empty(allowed, np.uint8).data
         pieces: list[bytes] = []
-        got, allowed = 0, most if length is None else min(length, most)
+        got, more = 0, True
         content = self._answer.content
         try:
-            while piece := await content.readany():
+            while more:
+                piece, ended = await content.readchunk()
                 got += len(piece)
                 if got > allowed:
                     raise Failure(
@@ -205,14 +210,18 @@ class _HTTPExchange:
                         status=self.status,
                         error=BodyError,
                     )
-                pieces.append(piece)
+                if room is None:
+                    pieces.append(piece)
+                else:
+                    room[got - len(piece) : got] = piece
+                more = bool(piece) or ended  # of a chunk of HTTP's, not of the body
         except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError) as error:
             raise Failure(Kind.TRUNCATED, f"the body ended after {got} bytes") from error
         except (aiohttp.ClientError, OSError) as error:
             raise _broken(error) from error
         if length is not None and got < length:
             raise Failure(Kind.TRUNCATED, f"{got} of {length} bytes came")
-        return memoryview(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        return memoryview(b"".join(pieces)) if room is None else room.toreadonly()
 
     def close(self) -> None:
         self._answer.close()  # a fully read answer has already given its connection back

@@ -21,9 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
+from mosaic.storage import Gate
 from tests.benchmarks import homes, told
 from tests.benchmarks.cases import Case, Window, windows
-from tests.benchmarks.contenders import CONTENDERS, Contender, Source
+from tests.benchmarks.contenders import CONTENDERS, Contender, Source, lazy
 from tests.benchmarks.limit import limit
 from tests.benchmarks.result import Result, Took
 from tests.benchmarks.seam import CRS, WARM, Corpus, drawn, make
@@ -205,13 +206,19 @@ def main() -> None:
     contenders = [CONTENDERS[name] for name in given.only or CONTENDERS]
     with served(given.work, Corpus()) as bench:
         cases = [case for case in bench.cases if not given.case or case.name in given.case]
-        limits = {}
+        limits, plans = {}, {}
         for case in cases:
             if case.name in ("seam", "small"):
                 limits[case.name] = limit(bench.sources["seam"], case.window)
+            if case.before is None:
+                with contextlib.closing(Gate()) as gate:
+                    plans[case.name] = (
+                        lazy(bench.sources["seam"], case.window, gate).mosaic.plan().least
+                    )
         found = compared(bench, cases, contenders, given.rounds, given.minutes * 60)
     names, titles = [case.name for case in cases], [one.name for one in contenders]
     print(told.table(found, names, titles))
+    print(told.against_plan(found, plans, titles[0]))
     print(told.against_limit(found, limits, LATENCY, titles[0]))
     print(told.conditions(max(len(result.took) for result in found.values())))
     told.figure(found, names, titles, given.out)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from mosaic.engine.cost import Cost
 from tests.benchmarks.limit import Limit
 from tests.benchmarks.result import Result
 
@@ -41,6 +42,21 @@ def _traffic(result: Result) -> str:
         return ""
     counts = [result.median("requests"), result.median("bytes") / 1e6, result.median("heads")]
     return ", ".join(f"{value:.0f}" for value in [*counts, result.median("memory")])
+
+
+def against_plan(found: Found, plans: Mapping[str, Cost], name: str) -> str:
+    """Requests and bytes that the server counted beside those that ``.mosaic.plan()`` told."""
+    lines = []
+    for case, plan in plans.items():
+        result = found[case, name]
+        if result.took:
+            requests, size = result.median("requests"), result.median("bytes")
+            lines.append(
+                f"{case}: {requests:.0f} requests, {size:.0f} bytes; by the plan at least "
+                f"{plan.requests} ({requests / plan.requests:.2f}), "
+                f"{plan.bytes} ({size / plan.bytes:.2f})"
+            )
+    return "\n".join(lines)
 
 
 def against_limit(found: Found, limits: Mapping[str, Limit], latency: float, name: str) -> str:

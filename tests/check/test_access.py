@@ -196,6 +196,7 @@ def test_remote_files_are_asked_for_once(
         assert found["remote files"].count == found["headers"].count == 4
         assert "local files" not in found
         assert {origin.requests for origin in gate.stats().origins} == {4}
+        assert len(served.log) == 4
         served.log.clear()
         sampled = mosaic.check(tmp_path / "m", schemas=empty, gate=gate, sample=2)
         told = {one.check: one.what for one in sampled.findings}

@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 
 import dask
@@ -23,6 +24,7 @@ import rioxarray  # noqa: F401 - gives datasets their .rio
 import xarray as xr
 
 import mosaic
+from mosaic.catalog.folder import Folder
 from mosaic.errors import CatalogError, NotACatalogError, UsageError
 from mosaic.settings import CacheSettings, Limits
 from mosaic.storage import Gate
@@ -158,6 +160,26 @@ def test_a_mosaic_built_anew_isnt_mixed_with_the_old(tmp_path: Path) -> None:
     mosaic.build(one.items, one.path, overwrite=True)
     with pytest.raises(CatalogError, match="built anew since"):
         pickle.loads(data).load()
+
+
+def test_opened_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mosaic that hasn't changed is read once; one that was built anew shows what it holds now.
+
+    Opened by another gate it is read again: nothing is kept past the gate that read it.
+    """
+    one = made(tmp_path, [utm_scene("s", 32632, 9, 47, 64, 60.0)])
+    gate, read = Gate(), []
+    plain = Folder.columns
+    monkeypatch.setattr(Folder, "columns", lambda *args: read.append(args) or plain(*args))
+    first = mosaic.open(one.path, gate=gate)
+    xr.testing.assert_identical(mosaic.open(one.path, gate=gate).load(), first.load())
+    assert len(read) == 1
+    mosaic.open(one.path, gate=Gate())
+    assert len(read) == 2
+    later = utm_scene("t", 32632, 9, 47, 64, 60.0, datetime="2025-07-09T10:00:00Z")
+    mosaic.build(made(tmp_path / "more", [later]).items, one.path, overwrite=True)
+    times = mosaic.open(one.path, gate=gate).time.values.astype("datetime64[D]")
+    assert times.tolist() == [date(2025, 7, 9)]
 
 
 def test_threads(native: Made, want: xr.Dataset) -> None:

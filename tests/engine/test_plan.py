@@ -320,7 +320,52 @@ def test_least_time(seam: Served) -> None:
     assert quickest >= 0.1
     assert plan.seconds == pytest.approx(-(-plan.least.requests // 2) * quickest)
     assert f"at least {plan.seconds:.1f} s" in str(plan)
+    # headers are at hand now: only blocks remain
+    assert plan.rest_seconds == pytest.approx(-(-plan.least.rest // 2) * quickest)
+    assert 0 < plan.rest_seconds < plan.seconds
+    assert f"; {plan.rest_seconds:.1f} s for what remains" in str(plan)
     assert own.stats().origins[0].quickest == quickest
+    mosaic.read(seam.items, **told)
+    assert mosaic.plan(seam.items, **told).rest_seconds == 0
+
+
+def test_least_time_under_a_rate(seam: Served) -> None:
+    """Requests a minute and bytes a second bound what remains, too."""
+    told: Json = {"bbox": PLACE, "resolution": 20, "crs": "EPSG:3035"}
+    for limits in (Limits(requests_per_minute=600), Limits(bytes_per_second=1e6)):
+        own = Gate(limits=limits)
+        plan = mosaic.plan(seam.items, gate=own, **told)
+        least = plan.least
+        for seconds, requests, size in (
+            (plan.seconds, least.requests, least.bytes),
+            (plan.rest_seconds, least.rest, least.rest_bytes),
+        ):
+            wanted = requests / 10 if limits.requests_per_minute else size / 1e6
+            assert seconds == pytest.approx(wanted)
+        own.close()
+
+
+def test_numbers_as_stored_have_no_holes(tmp_path: Path) -> None:
+    """Harmonised, 0 of an old Sentinel-2 scene is no data; as the file has it, it is a number."""
+    scenes = [
+        replace(seam_scenes(256, 20.0, ("B04",), dates=1)[0], id=f"s{n}", datetime=when)
+        for n, when in enumerate(("2024-06-01T10:00:00Z", "2021-06-01T10:00:00Z"))
+    ]
+    path = write_scenes(tmp_path / "s", [replace(scene, nodata=None) for scene in scenes])
+    document = orjson.loads(path.read_bytes())
+    for item, baseline in zip(document["features"], ("05.11", "02.12"), strict=True):
+        item["properties"] |= {"s2:processing_baseline": baseline, "platform": "Sentinel-2A"}
+    document["features"][0]["assets"]["B04"]["raster:bands"][0]["nodata"] = 0
+    path.write_bytes(orjson.dumps(document))
+    mosaic.build(path, tmp_path / "m", sort="datetime")  # the old scene lies on top
+    told: Json = {"resampling": "nearest", "gate": gate()}
+    mixed = mosaic.plan(tmp_path / "m", **told)
+    assert mixed.items == (1, 2)
+    assert not mixed.exact
+    raw = mosaic.plan(tmp_path / "m", raw=True, **told)
+    assert raw.items == (1, 1)
+    assert raw.exact
+    assert mosaic.read(tmp_path / "m", raw=True, **told).tally.blocks == raw.least.blocks
 
 
 def test_rows_make_up_the_plan(seam: Served, stacked: Served) -> None:

@@ -47,12 +47,21 @@ def files(case: Case, folder: Path) -> list[Path]:
     return [folder / scene.id / f"{scene.bands[0]}.tif" for scene in order]
 
 
+def at_edges(valid: np.ndarray) -> np.ndarray:
+    """Pixels beside which validity changes, along a row or a column."""
+    found = np.zeros(valid.shape, bool)
+    for step in (-1, 1):
+        found[:, 1:-1] |= (valid != np.roll(valid, step, 1))[:, 1:-1]
+        found[1:-1] |= (valid != np.roll(valid, step, 0))[1:-1]
+    return found
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_every_pixel_is_where_proj_puts_it(case: Case, home: Path) -> None:
     """The zone seam, 180 degrees, the poles and nodata edges, in twenty CRSs."""
     one = built(case, home)
     count = {"nearest": 0, "bilinear": 0, "cubic": 0}
-    wrong = dict(count)
+    wrong, edges, torn = dict(count), dict(count), dict(count)
     for number, window in enumerate(one.windows):
         place = one.window_transform(window)
         shape = (window[3], window[2])
@@ -66,6 +75,10 @@ def test_every_pixel_is_where_proj_puts_it(case: Case, home: Path) -> None:
             same = (got.valid[0] == want.valid) & (off <= (1 if method == "cubic" else 0))
             count[method] += int((want.valid | got.valid[0]).sum())
             wrong[method] += int((~same).sum())
+            edge = at_edges(want.valid)
+            edges[method] += int(edge.sum())
+            far = off > (0 if method == "nearest" else 1)
+            torn[method] += int((edge & (far | (got.valid[0] != want.valid))).sum())
             assert method != "bilinear" or off.max(initial=0) <= 1
             assert got.covered.all()
             assert not got.values[~got.valid].any()
@@ -73,6 +86,8 @@ def test_every_pixel_is_where_proj_puts_it(case: Case, home: Path) -> None:
     assert wrong["nearest"] <= 1e-4 * count["nearest"]
     assert wrong["bilinear"] <= 1e-3 * count["bilinear"]
     assert wrong["cubic"] <= 1e-3 * count["cubic"]
+    assert min(edges.values()) > 100
+    assert all(torn[method] <= 1e-4 * edges[method] for method in count)
 
 
 @pytest.mark.parametrize("method", ["cubic", "lanczos", "average"])

@@ -294,6 +294,26 @@ def test_what_lies_beside_a_lost_block(serve: Serve, method: str) -> None:
         assert got.covered.any()
 
 
+def test_blocks_at_hand_are_drawn_when_the_rest_is_lost(serve: Serve) -> None:
+    """A window that was read before, and now a larger one, from a server that fails meanwhile."""
+    remote = serve()
+    want = mosaic.read(remote.folder, bbox=PLACE, gate=gate())
+    west, south, east, north = PLACE
+    box = (west, south, (west + east) / 2, (south + north) / 2)
+    same_gate = Gate(limits=Limits(concurrency=16), retry=Retry(attempts=1))
+    before = mosaic.read(remote.folder, bbox=box, gate=same_gate)
+    remote.server.behaviour.status = 500
+    got = mosaic.read(remote.folder, bbox=PLACE, gate=same_gate, errors="ignore")
+    assert got.problems
+    assert 0 < got.covered.mean() < 1
+    same = (got.values == want.values) & (got.valid == want.valid)
+    assert same[got.covered].all()
+    left, top = (round(v) for v in ~want.geobox.affine @ tuple(before.geobox.affine @ (0, 0)))
+    height, width = before.geobox.shape
+    inner = np.s_[top + 8 : top + height - 8, left + 8 : left + width - 8]
+    assert got.covered[..., inner[0], inner[1]].mean() > 0.9
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int16"])
 def test_a_file_of_other_numbers(serve: Serve, dtype: str) -> None:
     """Items that call 16-bit numbers 8-bit ones, or signed: no number is cut without a word."""

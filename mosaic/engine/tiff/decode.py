@@ -44,13 +44,26 @@ _RATIO = {
 _BLOBS = {1: imagecodecs.deflate_decode, 2: imagecodecs.zstd_decode}
 
 
-def decode(image: Image, data: Buffer, row: int, column: int, plane: int = 0) -> Array:
+def room(image: Image) -> int:
+    """Bytes that :func:`decode` unpacks a block into; 0 where its codec makes an array itself."""
+    return image.block_bytes if image.compression in _BYTES else 0
+
+
+def decode(
+    image: Image,
+    data: Buffer,
+    row: int,
+    column: int,
+    plane: int = 0,
+    out: npt.NDArray[np.uint8] | None = None,
+) -> Array:
     """(height, width, depth) pixels of a block, cut where the image ends; see ``Image.size_of``.
 
     ``data``: the block's bytes, as many as ``Image.locate`` tells. The dtype is the image's, in
     native byte order; ``depth`` is all samples, or one where they lie in planes. YCbCr becomes RGB,
     packed bits become integers, pixels that LERC masks become NaN where the type has it. May be a
-    read-only view of ``data``. Raises TiffBlockError for bytes that aren't such a block.
+    read-only view of ``data``, or a view of ``out``, which has :func:`room` bytes or more. Raises
+    TiffBlockError for bytes that aren't such a block.
     """
     height, width = image.size_of(row, column)
     shape = (image.block[0] if image.tiled else height, image.block[1], image.depth)
@@ -62,7 +75,7 @@ def decode(image: Image, data: Buffer, row: int, column: int, plane: int = 0) ->
         elif image.compression == build.LERC:
             found = _lerc(image, data, shape)
         else:
-            found = _plain(image, data, shape)
+            found = _plain(image, data, shape, out)
     except (_UnsoundError, RuntimeError, ValueError, TypeError) as error:
         # imagecodecs' own errors are RuntimeErrors, a shape of its that isn't ours a ValueError
         rows, columns = image.grid
@@ -82,7 +95,12 @@ class _UnsoundError(Exception):
     """What is wrong with a block's bytes."""
 
 
-def _plain(image: Image, data: Buffer, shape: tuple[int, int, int]) -> Array:
+def _plain(
+    image: Image,
+    data: Buffer,
+    shape: tuple[int, int, int],
+    out: npt.NDArray[np.uint8] | None,
+) -> Array:
     """Blocks of bytes: none, LZW, deflate, PackBits, zstd."""
     height, width, depth = shape
     length = height * -(-width * depth * image.bits // 8)
@@ -93,7 +111,7 @@ def _plain(image: Image, data: Buffer, shape: tuple[int, int, int]) -> Array:
     elif image.compression == build.LZW:
         raw = _lzw(data, height, length // height)
     else:
-        raw = _unpacked(_BYTES[image.compression], data, length)
+        raw = _unpacked(_BYTES[image.compression], data, length, out)
     if len(raw) < length:
         raise _UnsoundError(f"it holds {len(raw)} bytes, not {length}")
     raw = raw[:length]
@@ -132,10 +150,14 @@ def _lzw(data: Buffer, rows: int, columns: int) -> npt.NDArray[np.uint8]:
 _STRIP = struct.Struct("<2sHIH" + 9 * "HHII" + "I")
 
 
-def _unpacked(codec: Callable[..., Array], data: Buffer, length: int) -> Array:
+def _unpacked(
+    codec: Callable[..., Array], data: Buffer, length: int, out: npt.NDArray[np.uint8] | None
+) -> Array:
     """At most ``length`` bytes; what a writer put behind them is cut off, as by libtiff."""
+    if out is None:
+        out = np.empty(length, np.uint8)
     try:
-        return codec(data, out=np.empty(length, np.uint8))
+        return codec(data, out=out[:length])
     except RuntimeError:
         # few blocks are longer than they must be: a roomier buffer tells them from broken ones
         room = min(length, _ROOM) + _SLACK
