@@ -14,6 +14,7 @@ __all__ = [
     "build",
     "check",
     "env",
+    "finder",
     "info",
     "open",
     "plan",
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from mosaic.builder.report import Report, Updated
     from mosaic.builder.search import Search
+    from mosaic.catalog.finder import Finder
     from mosaic.checker.findings import CheckReport
     from mosaic.cube.scripts import Reading
     from mosaic.engine.plan import Plan
@@ -188,6 +190,23 @@ def env(source: str | os.PathLike[str], format: str = "sh") -> str:  # noqa: A00
     columns = folder.columns(ITEMS)
     found = roots(columns, columns.fields("assets"))
     return FORMATS[format](origins(found, document.get("mosaic:signing", "none")))
+
+
+def finder(source: str | os.PathLike[str], *, gate: Gate | None = None) -> Finder:
+    """A mosaic's items in memory, to be asked often: ``finder.find(bbox, "2025-06")``.
+
+    ``source``: a built mosaic's folder or URL. A million items take two seconds once, and then far
+    less than a millisecond a question. Raises :class:`~mosaic.errors.CatalogError` for a mosaic
+    that can't be read.
+    """
+    from mosaic.catalog.finder import Finder
+    from mosaic.catalog.folder import Folder
+    from mosaic.catalog.layout import ITEMS
+    from mosaic.storage import default_gate
+
+    folder = Folder.at(source, gate or default_gate())
+    folder.collection()
+    return Finder.of(folder.columns(ITEMS))
 
 
 def info(folder: str | os.PathLike[str]) -> dict[str, Any]:
