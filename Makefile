@@ -64,6 +64,10 @@ bench-index: $(VENV)/.dev  ## builds of 1,000 to a million items, and reads of t
 bench-search: $(VENV)/.dev  ## a hundred thousand items from a STAC API into a mosaic
 	$(PY) -m pytest -q -s -m bench tests/benchmarks/bench_search.py $(ARGS)
 
+.PHONY: bench-update
+bench-update: $(VENV)/.dev  ## a mosaic of a million items: updated, asked, opened over HTTP
+	$(PY) -m pytest -q -s -m bench tests/benchmarks/bench_update.py $(ARGS)
+
 .PHONY: lint
 lint: $(VENV)/.dev  ## ruff, mypy and the import rules
 	$(VENV)/bin/ruff check .

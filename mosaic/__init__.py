@@ -13,22 +13,28 @@ __all__ = [
     "__version__",
     "build",
     "check",
+    "env",
+    "finder",
     "info",
     "open",
     "open_tree",
     "plan",
+    "query",
     "read",
     "relocate",
     "search",
     "stats",
+    "update",
 ]
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     import xarray as xr
     from odc.geo.geobox import GeoBox
 
-    from mosaic.builder.report import Report
+    from mosaic.builder.report import Report, Updated
     from mosaic.builder.search import Search
+    from mosaic.catalog.finder import Finder
     from mosaic.checker.findings import CheckReport
     from mosaic.cube.scripts import Reading
     from mosaic.engine.plan import Plan
@@ -136,6 +142,7 @@ def check(
     sample: int = 50,
     schemas: str | os.PathLike[str] | None = None,
     offline: bool = False,
+    drift: str | os.PathLike[str] | None = None,
     gate: Gate | None = None,
 ) -> CheckReport:
     """Whether a mosaic is whole and true: its STAC, its tile indexes, its scenes.
@@ -143,7 +150,9 @@ def check(
     ``all``: look at every item, file and header, not at ``sample`` of them. ``schemas``: a
     folder of JSON schemas; without one, extensions' schemas come from the user's cache
     (``$XDG_CACHE_HOME/mosaic/schemas``), where they are put when there is a network.
-    ``offline``: ask no network for anything. ``gate``: through which remote files are asked for.
+    ``offline``: ask no network for anything. ``drift``: a file in which size, validators and
+    header of the scenes are noted when they are first looked at, and from then on compared.
+    ``gate``: through which remote files are asked for.
 
     Nothing is raised for what is wrong: it is in the report, and ``report.raise_for_errors()``
     raises it. Raises :class:`~mosaic.errors.CatalogError` when the folder holds no mosaic,
@@ -151,7 +160,54 @@ def check(
     """
     from mosaic.checker.run import check as checked
 
-    return checked(folder, all=all, sample=sample, schemas=schemas, offline=offline, gate=gate)
+    return checked(
+        folder,
+        all=all,
+        sample=sample,
+        schemas=schemas,
+        offline=offline,
+        drift=drift,
+        gate=gate,
+    )
+
+
+def env(source: str | os.PathLike[str], format: str = "sh") -> str:  # noqa: A002 - the option
+    """What GDAL has to be told to open a mosaic's scenes, as text; never a secret.
+
+    ``format``: ``sh`` for a shell, ``gdal`` for a file that ``GDAL_CONFIG_FILE`` names, ``qgis``
+    for its Python console, ``r``. Raises :class:`~mosaic.errors.CatalogError` for a mosaic that
+    can't be read, :class:`~mosaic.errors.UsageError` for another format.
+    """
+    from mosaic.catalog.environment import FORMATS, origins, roots
+    from mosaic.catalog.folder import Folder
+    from mosaic.catalog.layout import ITEMS
+    from mosaic.errors import UsageError
+    from mosaic.storage import default_gate
+
+    if format not in FORMATS:
+        raise UsageError(f"--format {format}: one of {', '.join(FORMATS)}")
+    folder = Folder.at(source, default_gate())
+    document = folder.collection()
+    columns = folder.columns(ITEMS)
+    found = roots(columns, columns.fields("assets"))
+    return FORMATS[format](origins(found, document.get("mosaic:signing", "none")))
+
+
+def finder(source: str | os.PathLike[str], *, gate: Gate | None = None) -> Finder:
+    """A mosaic's items in memory, to be asked often: ``finder.find(bbox, "2025-06")``.
+
+    ``source``: a built mosaic's folder or URL. A million items take two seconds once, and then far
+    less than a millisecond a question. Raises :class:`~mosaic.errors.CatalogError` for a mosaic
+    that can't be read.
+    """
+    from mosaic.catalog.finder import Finder
+    from mosaic.catalog.folder import Folder
+    from mosaic.catalog.layout import ITEMS
+    from mosaic.storage import default_gate
+
+    folder = Folder.at(source, gate or default_gate())
+    folder.collection()
+    return Finder.of(folder.columns(ITEMS))
 
 
 def info(folder: str | os.PathLike[str]) -> dict[str, Any]:
@@ -185,6 +241,7 @@ def open(  # noqa: A001 - the verb
     errors: str = "raise",
     chunks: Any = None,
     raw: bool = False,
+    where: str | None = None,
     gate: Gate | None = None,
     via: str | None = None,
 ) -> xr.Dataset:
@@ -193,7 +250,7 @@ def open(  # noqa: A001 - the verb
     In EPSG:4326 too the axes are called y and x; y falls, coordinates are middles of pixels.
 
     ``source``, ``bbox``, ``crs``, ``resolution``, ``geobox``, ``bands``, ``datetime``, ``raw``,
-    ``gate`` and ``via`` are those of :func:`read`; ``like``: a GeoBox, or
+    ``where``, ``gate`` and ``via`` are those of :func:`read`; ``like``: a GeoBox, or
     a dataset whose grid is taken. ``groupby``: which items share a layer of time: ``time`` (those
     of one instant), ``solar_day``, ``day``, ``week``, ``month``, ``season``, ``year`` (of UTC, and
     told by their beginning), ``id`` (each its own; also None), ``all`` (one layer of
@@ -255,6 +312,7 @@ def open(  # noqa: A001 - the verb
         errors=errors,
         chunks=chunks,
         raw=raw,
+        where=where,
         gate=gate,
         via=via,
     )
@@ -317,6 +375,7 @@ def plan(
     mask_dilate: int = 0,
     errors: str = "raise",
     raw: bool = False,
+    where: str | None = None,
     gate: Gate | None = None,
     via: str | None = None,
 ) -> Plan:
@@ -345,6 +404,7 @@ def plan(
         gate=gate,
         via=via,
         place={
+            "where": where,
             "bbox": bbox,
             "geobox": geobox,
             "crs": crs,
@@ -352,6 +412,27 @@ def plan(
             "bands": bands,
         },
     )
+
+
+def query(source: str | os.PathLike[str], sql: str, *, gate: Gate | None = None) -> pa.Table:
+    """What SQL finds in a mosaic's items: ``mosaic.query(folder, "select id from items")``.
+
+    ``source``: a built mosaic's folder or URL. The table is ``items``, its columns those of
+    ``items.parquet``, times in UTC without a zone, and ``xmin``, ``ymin``, ``xmax``, ``ymax`` in
+    degrees. DuckDB answers, in a database that reaches nothing else. What follows WHERE makes a
+    mosaic of the same items: ``mosaic.open(folder, where="...")``.
+
+    Raises :class:`~mosaic.errors.UsageError` for SQL that can't be meant, and names the columns,
+    :class:`~mosaic.errors.CatalogError` for a mosaic that can't be read.
+    """
+    from mosaic.catalog import sql as items
+    from mosaic.catalog.folder import Folder
+    from mosaic.catalog.layout import ITEMS
+    from mosaic.storage import default_gate
+
+    folder = Folder.at(source, gate or default_gate())
+    folder.collection()
+    return items.query(folder.columns(ITEMS), sql)
 
 
 def read(
@@ -371,6 +452,7 @@ def read(
     mask_dilate: int = 0,
     errors: str = "raise",
     raw: bool = False,
+    where: str | None = None,
     gate: Gate | None = None,
     via: str | None = None,
 ) -> Reading:
@@ -384,7 +466,8 @@ def read(
     would choose; or all of this as a ``geobox``. ``bands``: assets or bands, by name; all by
     default. ``datetime``: an instant, ``2025-06``, or an interval ``a/b``. ``resampling``:
     rasterio's name; the mosaic's by default. ``raw``: the files' own numbers; else those that the
-    mosaic's indexes declare. ``gate``: through which files are read;
+    mosaic's indexes declare. ``where``: an SQL condition on items, as for :func:`query`.
+    ``gate``: through which files are read;
     ``via``: the URL of a gateway (``mosaic serve``) that reads them instead, under one budget for
     all its clients.
 
@@ -414,6 +497,7 @@ def read(
         gate=gate,
         via=via,
         place={
+            "where": where,
             "bbox": bbox,
             "geobox": geobox,
             "crs": crs,
@@ -485,6 +569,43 @@ def stats() -> Stats:
     from mosaic.storage import stats as told
 
     return told()
+
+
+def update(
+    folder: str | os.PathLike[str],
+    source: Any = (),
+    *,
+    drop: Sequence[str] = (),
+    drop_missing: bool = False,
+    recipe: str | os.PathLike[str] | None = None,
+    skip_bad: bool = False,
+) -> Updated:
+    """Brings a mosaic up to date: adds, replaces and drops items, and writes only what changes.
+
+    ``source``: what has the items now, as for :func:`build`; by default the searches that the
+    mosaic was built from are made again. An item that the mosaic has is replaced if its
+    ``updated`` is later, or, where none is told, if it differs. ``drop``: ids of items that go;
+    ``drop_missing``: all that the sources don't have any more. ``recipe``: file of the recipe that
+    it was built with, if that doesn't travel with the package. ``skip_bad``: as for :func:`build`.
+
+    What the build chose stays: CRS, pixels, bands, resampling, order, slices, stacks. The grid
+    grows as it has to. Readers see the old mosaic or the new one; a second update at the same time
+    raises :class:`~mosaic.errors.CatalogError`. Raises :class:`~mosaic.errors.InputError` for items
+    that don't fit, such as those of another collection, :class:`~mosaic.errors.UsageError` for a
+    mosaic that has to be built anew. Then nothing has changed.
+    """
+    from mosaic.builder.search import Search
+    from mosaic.builder.update import update as updated
+
+    is_one = isinstance(source, str | os.PathLike | dict | Search)
+    return updated(
+        folder,
+        [source] if is_one else list(source),
+        drop=list(drop),
+        drop_missing=drop_missing,
+        recipe=os.fspath(recipe) if recipe else None,
+        skip_bad=skip_bad,
+    )
 
 
 def __getattr__(name: str) -> Any:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -334,6 +335,11 @@ def info(folder: str, as_json: bool) -> None:
 )
 @click.option("--schemas", metavar="DIR", help="JSON schemas of STAC extensions; none is fetched.")
 @click.option("--offline", is_flag=True, help="Ask no network for schemas or scenes.")
+@click.option(
+    "--drift",
+    metavar="FILE",
+    help="Note size, validators and header of the scenes in FILE, and compare them from then on.",
+)
 @click.option("--json", "as_json", is_flag=True, help="As JSON on stdout.")
 @click.option("-v", "--verbose", is_flag=True, help="Print every problem.")
 def check(
@@ -342,6 +348,7 @@ def check(
     sample: int,
     schemas: str | None,
     offline: bool,
+    drift: str | None,
     as_json: bool,
     verbose: bool,
 ) -> None:
@@ -360,6 +367,7 @@ def check(
                 sample=sample,
                 schemas=schemas,
                 offline=offline,
+                drift=drift,
                 progress=progress,
             )
         if as_json:
@@ -394,6 +402,85 @@ def _verdict(report: CheckReport) -> str:
     if report.ok:
         return "sound" + (f" ({', '.join(said)})" if said else "")
     return f"not sound: {', '.join(said)}"
+
+
+@main.command()
+@click.argument("folder")
+@click.argument("source", nargs=-1)
+@click.option("--drop", metavar="ID", multiple=True, help="An item that goes. Repeatable.")
+@click.option("--drop-missing", is_flag=True, help="Items go that SOURCE doesn't have any more.")
+@click.option("--recipe", metavar="FILE", help="The recipe it was built with, if that is a file.")
+@click.option("--skip-bad", is_flag=True, help="Leave out, and list, what can't be indexed.")
+@click.option("--json", "as_json", is_flag=True, help="The report, as JSON on stdout.")
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+@click.option("-v", "--verbose", is_flag=True, help="Print every problem.")
+def update(
+    folder: str,
+    source: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+    **chosen: Any,
+) -> None:
+    """Bring the mosaic in FOLDER up to date with SOURCE, or with its own searches made again.
+
+    Items are added, or replaced where their `updated` is later; only what changes is written.
+    """
+    from mosaic.builder.update import update as updated
+
+    with _errors(as_json, verbose):
+        with _progress(quiet or as_json) as progress:
+            report = updated(folder, source, progress=progress, **chosen)
+        if as_json:
+            _print_json(report.as_dict())
+        elif not quiet:
+            what = (
+                f"{report.added:,} added, {report.replaced:,} replaced, {report.dropped:,} dropped"
+            )
+            click.echo(f"{what}: {report.items:,} items in {_near(report.path)}", err=True)
+            for note in report.notes:
+                click.echo(f"note     {note}", err=True)
+            _list(report.left_out, verbose, "left out: ")
+
+
+@main.command()
+@click.argument("folder")
+@click.option(
+    "--format",
+    type=click.Choice(["sh", "gdal", "qgis", "r"]),
+    default="sh",
+    show_default=True,
+    help="Lines for a shell, a file for GDAL_CONFIG_FILE, lines for QGIS' console or for R.",
+)
+def env(folder: str, format: str) -> None:  # noqa: A002 - the option
+    """Print what GDAL has to be told to open the scenes of the mosaic in FOLDER."""
+    with _errors(False, True):
+        click.echo(mosaic.env(folder, format))
+
+
+@main.command()
+@click.argument("folder")
+@click.argument("sql")
+@click.option("--json", "as_json", is_flag=True, help="An array of objects.")
+def query(folder: str, sql: str, as_json: bool) -> None:
+    """Ask the items of the mosaic in FOLDER (or at a URL) by SQL: the table is `items`."""
+    with _errors(as_json, True):
+        found = mosaic.query(folder, sql)
+        if as_json:
+            click.echo(orjson.dumps(found.to_pylist(), default=str).decode())
+            return
+        cells = [[*found.column_names], *(map(_cell, row.values()) for row in found.to_pylist())]
+        rows = [list(row) for row in cells]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            click.echo("  ".join(padded).rstrip())
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="seconds")
+    return "" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 @main.command()

@@ -384,6 +384,27 @@ def mosaic_geobox(
     return GeoBox((height, width), affine, name)
 
 
+def enlarged(grid: GeoBox, bounds: Bounds) -> GeoBox:
+    """A mosaic's grid with room for bounds: the same pixels, and more of them where needed."""
+    own = grid.boundingbox
+    a = grid.affine
+    slack_x, slack_y = 1e-6 * a.a, -1e-6 * a.e
+    if (
+        bounds[0] >= own.left - slack_x
+        and bounds[1] >= own.bottom - slack_y
+        and bounds[2] <= own.right + slack_x
+        and bounds[3] <= own.top + slack_y
+    ):
+        return grid
+    whole = (
+        min(own.left, bounds[0]),
+        min(own.bottom, bounds[1]),
+        max(own.right, bounds[2]),
+        max(own.top, bounds[3]),
+    )
+    return mosaic_geobox(whole, (a.a, -a.e), str(grid.crs), (a.c, a.f))
+
+
 def covering(
     bounds: Bounds, resolution: tuple[float, float], name: str, origin: tuple[float, float]
 ) -> GeoBox:

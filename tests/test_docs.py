@@ -31,6 +31,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
 from rasterio.windows import from_bounds
 
+import mosaic
 from catalogs import demo
 from mosaic.cli import main
 from tests.support.stac_api import rustac
@@ -70,9 +71,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for item in document["features"]:
         for asset in item["assets"].values():
             asset["href"] = f"../demo/scenes/{asset['href']}"
+    _landsat(folder, document["features"][1])
     (folder / "delivery").mkdir()
     (folder / "delivery/items.json").write_bytes(orjson.dumps(document))
     return folder
+
+
+def _landsat(folder: Path, item: Any) -> None:
+    """A mosaic of a scene in a bucket whose readers pay."""
+    item = {
+        **item,
+        "assets": {"B04": {**item["assets"]["B04"], "href": "s3://usgs-landsat/B4.tif"}},
+    }
+    mosaic.build(item, folder / "demo/landsat", item_files=0)
 
 
 def test_the_demo_leaves_a_picture_and_a_mosaic(place: Path) -> None:

@@ -72,8 +72,8 @@ def collection(
         "proj:shape": [height, width],
         "proj:transform": list(frame.grid.affine)[:6],
     }
-    assets = {**_own_assets(), **_index_assets(options, indexes, stacks, slices, where)}
-    item_assets = _item_assets(indexes, known)
+    assets = {**own_assets(), **index_assets(options, indexes, stacks, slices, where)}
+    common = item_assets(indexes, known)
     summaries = _summaries(table, traits, scenes)
     told: Json = {
         "keywords": list(dict.fromkeys(chain(*(one.get("keywords") or () for one in known)))),
@@ -82,10 +82,10 @@ def collection(
     return {
         "type": "Collection",
         "stac_version": VERSION,
-        "stac_extensions": extensions([], summaries, [*assets.values(), *item_assets.values()]),
+        "stac_extensions": extensions([], summaries, [*assets.values(), *common.values()]),
         "id": name,
         "title": name,
-        "description": _description(len(table.id), origins, known),
+        "description": description(len(table.id), origins, known),
         "license": _license([*known, *traits]),
         "extent": {
             "spatial": {"bbox": [list(lonlat_union(table.lonlat))]},
@@ -97,20 +97,28 @@ def collection(
             *_parent_links(known),
         ],
         **{field: values for field, values in told.items() if values},
-        "item_assets": item_assets,
+        "item_assets": common,
         "assets": assets,
         "summaries": summaries,
         MARK: {"crs": frame.crs, "shape": [height, width], "transform": where["proj:transform"]},
         "mosaic:assets": list(indexes),
         "mosaic:items": len(table.id),
         "mosaic:raw": options.raw,
+        "mosaic:options": {
+            "bbox": options.bbox and list(options.bbox),
+            "dtype": options.dtype,
+            "item_files": options.item_files,
+            "nodata": options.nodata,
+            "slices": options.slices,
+            "stacks": [list(members) for members in options.stacks],
+        },
         "mosaic:sort": ("+" if options.ascending else "-") + options.sort,
         "mosaic:source_crs": scenes,
         "mosaic:version": __version__,
     }
 
 
-def _description(count: int, origins: list[str], known: list[Json]) -> str:
+def description(count: int, origins: list[str], known: list[Json]) -> str:
     titles = {one["id"]: one.get("title") or one["id"] for one in known}
     named = ", ".join(titles.get(origin, origin) for origin in origins)
     return f"Virtual mosaic of {count} items{named and f' of {named}'} made by mosaic {__version__}"
@@ -168,7 +176,7 @@ def _summaries(table: Table, traits: list[Json], scenes: list[list[Any]]) -> Jso
     return {field: values for field, values in found.items() if values}
 
 
-def _item_assets(indexes: dict[str, Index], known: list[Json]) -> Json:
+def item_assets(indexes: dict[str, Index], known: list[Json]) -> Json:
     """What the items' assets have in common, as the index declares it."""
     found: Json = {}
     for asset, index in indexes.items():
@@ -190,7 +198,7 @@ def _item_assets(indexes: dict[str, Index], known: list[Json]) -> Json:
     return found
 
 
-def _own_assets() -> Json:
+def own_assets() -> Json:
     return {
         "geoparquet-items": {
             "href": f"./{ITEMS}",
@@ -207,7 +215,7 @@ def _own_assets() -> Json:
     }
 
 
-def _index_assets(
+def index_assets(
     options: Options,
     indexes: dict[str, Index],
     stacks: list[str],
@@ -282,15 +290,18 @@ def source_crs(table: Table) -> list[list[Any]]:
     ]
 
 
-def write_item_files(folder: Path, lines: Iterable[bytes]) -> list[Json]:
-    """Items as JSON files; returns the links of the collection to them."""
+def write_item_files(folder: Path, lines: Iterable[bytes], taken: Iterable[str] = ()) -> list[Json]:
+    """Items as JSON files; returns the links of the collection to them.
+
+    ``taken``: names of other files there, in small letters and without their ending.
+    """
     links = []
-    taken: set[str] = set()
+    taken = set(taken)
     (folder / ITEM_FILES).mkdir()
     for number, line in enumerate(lines):
         item = unpacked(line)
         name = safe(item["id"])
-        if name.lower() in taken:  # ids may differ in what a file name can't hold
+        while name.lower() in taken:  # ids may differ in what a file name can't hold
             name = f"{name}_{number}"
         taken.add(name.lower())
         for part in (*item["assets"].values(), *item["links"]):

@@ -91,7 +91,7 @@ def gather(
     doubles: list[str] = []
     known: dict[tuple[str, str], tuple[Band, ...]] = {}
     stream = iter(given)
-    with _uncollected():
+    with uncollected():
         while chunk := list(islice(stream, _AT_ONCE)):
             pending = [p for p in _prepared(chunk, options, result, seen, doubles) if p]
             headers = dict(_headers(pending, options, known, gate))
@@ -112,7 +112,7 @@ def gather(
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Python's cycle collector at rest: items are trees, and looking for cycles among their
     parts takes a third of the time."""
     was_on = gc.isenabled()

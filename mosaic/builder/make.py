@@ -14,14 +14,14 @@ from typing import IO
 import numpy as np
 
 from mosaic import plot
-from mosaic.builder import write
+from mosaic.builder import arrange, write
 from mosaic.builder.bands import Common
 from mosaic.builder.collection import Json, collection, write_item_files, write_stac
 from mosaic.builder.gather import gather
 from mosaic.builder.inputs import Source, items
 from mosaic.builder.options import Options
 from mosaic.builder.overview import overview_factor, write_overview
-from mosaic.builder.parquet import write_items
+from mosaic.builder.parquet import group_sizes, write_items
 from mosaic.builder.publish import building
 from mosaic.builder.report import Encoded, Report
 from mosaic.builder.search import Search, known, requests, searching
@@ -32,6 +32,9 @@ from mosaic.catalog.gti import Index, write_index
 from mosaic.catalog.layout import ITEMS, PREVIEW, index_name
 from mosaic.catalog.table import Table
 from mosaic.errors import Problem
+
+GAP = 1 << 10
+"""Between the drawing orders of two items: room for those that an update brings."""
 
 Progress = Callable[[str, int], None]
 """Called with the step that is under way and how many items it has done."""
@@ -60,7 +63,7 @@ def make(
             lambda count: progress("items", count),
         )
         found = settled(gathered, options)
-        table, chosen, place, z = found.table, found.common, found.frame, found.z
+        table, chosen, place, z = found.table, found.common, found.frame, found.z * GAP
         notes = list(found.notes)
         factor = overview_factor(place.grid, options.overview) if options.overview else 0
         if options.overview and not factor:
@@ -113,9 +116,9 @@ def make(
             slice_files,
         )
         document |= known(options.recipe, wanted, indexes)
-        left_out = _left_out(gathered.bad, table, indexes)
-        if left_out:
-            document["mosaic:left_out"] = left_out
+        lacking = left_out(gathered.bad, table, indexes)
+        if lacking:
+            document["mosaic:left_out"] = lacking
         origins: Counter[str | None] = Counter()
         for trait, count in zip(table.traits, np.bincount(table.trait).tolist(), strict=False):
             origins[trait["collection"]] += count
@@ -124,7 +127,10 @@ def make(
             counted = ", ".join(f"{name or 'none'} ({n})" for name, n in origins.most_common())
             notes.append(f"items of {len(origins)} collections: {counted}")
         progress("items.parquet", len(table.id))
-        notes += write_items(folder / ITEMS, lambda: spooled.lines(table.line), document)
+        rows, sizes = arrange.arranged(table)
+        lines = table.line[rows]
+        notes += write_items(folder / ITEMS, lambda: spooled.placed(lines), document, sizes)
+        document["mosaic:groups"] = arrange.bounds(table, rows, group_sizes(folder / ITEMS))
         if len(table.id) <= options.item_files:
             document["links"] += write_item_files(folder, spooled.lines(table.line))
         _preview(folder, table, place, document)
@@ -163,7 +169,7 @@ def _encoded(table: Table, asset: str, common: Common) -> Iterator[Encoded]:
         yield Encoded(index_name(asset), position + 1, band.scale, band.offset, changed)
 
 
-def _left_out(bad: list[Problem], table: Table, indexes: dict[str, Index]) -> dict[str, list[str]]:
+def left_out(bad: list[Problem], table: Table, indexes: dict[str, Index]) -> dict[str, list[str]]:
     """By asset, items that are in the mosaic without it, though they have it."""
     kept = set(table.id)
     found: dict[str, set[str]] = {}

@@ -7,7 +7,8 @@ items, through copies of dicts and a schema of all of them, takes eight times as
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
+import pyarrow.parquet as pq
 import shapely
 import stac_geoparquet.arrow
 
@@ -32,21 +34,23 @@ _CHUNK = 8 << 20
 _UTC = pa.timestamp("us", tz="UTC")
 
 
-def write_items(path: Path, lines: Lines, collection: Json) -> list[str]:
+def write_items(
+    path: Path, lines: Lines, collection: Json, sizes: Sequence[int] | None = None
+) -> list[str]:
     """``items.parquet``: stac-geoparquet with the collection in its metadata.
 
     ``lines``: called for each pass over the items, as :func:`mosaic.builder.spool.packed` makes
-    them. Returns what should be said of fields that don't fit. Raises
-    :class:`~mosaic.errors.CatalogError` when the items make no table all the same.
+    them. ``sizes``: items of each row group, or None. Returns what should be said of fields that
+    don't fit. Raises :class:`~mosaic.errors.CatalogError` when the items make no table.
     """
     try:
-        return _write(path, lines, collection)
+        return _write(path, lines, collection, sizes)
     except (pa.ArrowException, ValueError):  # a field is no column: its kind differs
         pass
     evened = path.with_name(".even.ndjson")
     try:
         mixed, numbers = even(lines, evened)
-        notes = _write(path, lambda: _read(evened), collection, numbers)
+        notes = _write(path, lambda: _read(evened), collection, sizes, numbers)
     except (pa.ArrowException, ValueError) as error:
         reason = str(error).partition("\n")[0][:200]
         raise CatalogError(f"{path.name}: the items make no table ({reason})") from error
@@ -57,48 +61,74 @@ def write_items(path: Path, lines: Lines, collection: Json) -> list[str]:
     return notes
 
 
+def group_sizes(path: Path) -> list[int]:
+    """Rows of each row group of a Parquet file."""
+    found = pq.read_metadata(path)
+    return [found.row_group(number).num_rows for number in range(found.num_row_groups)]
+
+
 def _read(path: Path) -> Iterator[bytes]:
     with path.open("rb") as stream:
         yield from stream
 
 
 def _write(
-    path: Path, lines: Lines, collection: Json, numbers: frozenset[tuple[str, ...]] = frozenset()
+    path: Path,
+    lines: Lines,
+    collection: Json,
+    sizes: Sequence[int] | None,
+    numbers: frozenset[tuple[str, ...]] = frozenset(),
 ) -> list[str]:
     """One pass where the first chunk has every field; else one more, to learn them all.
 
     ``numbers``: fields that are written as text and are numbers.
     """
-    schema = _seen(next(_chunks(lines())), None)
+    schema = _seen(next(chunks(lines())), None)
     try:
-        _to_parquet(path, lines, schema, collection, numbers, strict=True)
+        _to_parquet(path, lines, schema, collection, sizes, numbers, strict=True)
     except pa.ArrowInvalid:  # a later chunk has more fields, or wider numbers
-        for chunk in _chunks(lines()):
-            schema = _seen(chunk, schema)
-        _to_parquet(path, lines, schema, collection, numbers, strict=False)
+        for part in chunks(lines()):
+            schema = _seen(part, schema)
+        _to_parquet(path, lines, schema, collection, sizes, numbers, strict=False)
     taken = sorted(_names(schema.field("properties").type) & set(schema.names))
     names = ", ".join(taken)
     return [f"{path.name}: properties named as an item's own {names} left out"] if taken else []
+
+
+def batches(lines: Iterable[bytes]) -> Iterator[pa.RecordBatch]:
+    """Items as they lie in ``items.parquet``, a chunk at a time, each with fields of its own.
+
+    Raises ArrowException or ValueError for items that make no table as they are.
+    """
+    for chunk in chunks(lines):
+        seen = [(field, _filled(field.type)) for field in _seen(chunk, None)]
+        schema = pa.schema([field.with_type(kind) for field, kind in seen if kind is not None])
+        yield shaped(parsed(chunk, schema, "ignore"), frozenset())
 
 
 def _names(struct: pa.DataType) -> set[str]:
     return {field.name for field in struct}
 
 
-def _chunks(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Lines in blocks of about :data:`_CHUNK` bytes."""
-    block, size = [], 0
+def chunks(lines: Iterable[bytes], sizes: Sequence[int] | None = None) -> Iterator[bytes]:
+    """Lines in blocks of these sizes, or of about :data:`_CHUNK` bytes."""
+    if sizes is not None:
+        stream = iter(lines)
+        for size in sizes:
+            yield b"".join(islice(stream, size))
+        return
+    block, length = [], 0
     for line in lines:
         block.append(line)
-        size += len(line)
-        if size >= _CHUNK:
+        length += len(line)
+        if length >= _CHUNK:
             yield b"".join(block)
-            block, size = [], 0
+            block, length = [], 0
     if block:
         yield b"".join(block)
 
 
-def _parsed(chunk: bytes, schema: pa.Schema | None, unexpected: str = "infer") -> pa.RecordBatch:
+def parsed(chunk: bytes, schema: pa.Schema | None, unexpected: str = "infer") -> pa.RecordBatch:
     table = pa.json.read_json(
         io.BytesIO(chunk),
         read_options=pa.json.ReadOptions(use_threads=False, block_size=len(chunk) + 1),
@@ -113,10 +143,10 @@ def _seen(chunk: bytes, schema: pa.Schema | None) -> pa.Schema:
     """A schema with the fields of a chunk besides its own."""
     if schema is not None:
         try:
-            return _as_text(_parsed(chunk, schema).schema)
+            return _as_text(parsed(chunk, schema).schema)
         except pa.ArrowInvalid:  # other numbers, or null until now
             pass
-    found = _as_text(_parsed(chunk, None).schema)
+    found = _as_text(parsed(chunk, None).schema)
     if schema is None:
         return found
     return pa.unify_schemas([schema, found], promote_options="permissive")
@@ -154,6 +184,7 @@ def _to_parquet(
     lines: Lines,
     schema: pa.Schema,
     collection: Json,
+    sizes: Sequence[int] | None,
     numbers: frozenset[tuple[str, ...]],
     *,
     strict: bool,
@@ -162,7 +193,7 @@ def _to_parquet(
     fields = [(field, _filled(field.type)) for field in schema]
     schema = pa.schema([field.with_type(kind) for field, kind in fields if kind is not None])
     unexpected = "error" if strict else "ignore"
-    batches = (_shaped(_parsed(chunk, schema, unexpected), numbers) for chunk in _chunks(lines()))
+    batches = (shaped(parsed(part, schema, unexpected), numbers) for part in chunks(lines(), sizes))
     first = next(batches)
 
     def every() -> Iterator[pa.RecordBatch]:
@@ -177,7 +208,7 @@ def _to_parquet(
     )
 
 
-def _shaped(batch: pa.RecordBatch, numbers: frozenset[tuple[str, ...]]) -> pa.RecordBatch:
+def shaped(batch: pa.RecordBatch, numbers: frozenset[tuple[str, ...]]) -> pa.RecordBatch:
     """Items as stac-geoparquet lays them out: properties as columns, WKB, times, a bbox struct."""
     columns = dict(zip(batch.schema.names, batch.columns, strict=True))
     properties = columns.pop("properties")

@@ -28,11 +28,12 @@ _MARK = ".unfinished"
 
 
 @contextmanager
-def building(target: Path, overwrite: bool) -> Iterator[Path]:
+def building(target: Path, overwrite: bool, held: os.stat_result | None = None) -> Iterator[Path]:
     """A hidden folder to build in; on a clean exit it becomes ``target``, else it vanishes.
 
-    Raises :class:`~mosaic.errors.CatalogExistsError` when the target holds a mosaic and
-    ``overwrite`` is false, :class:`~mosaic.errors.CatalogError` when it can't be written.
+    ``held``: the mosaic that is to be replaced (:func:`holding`), and no other. Raises
+    :class:`~mosaic.errors.CatalogExistsError` when the target holds a mosaic and ``overwrite`` is
+    false, :class:`~mosaic.errors.CatalogError` when it can't be written.
     """
     target = target.absolute()
     recover(target)
@@ -49,9 +50,11 @@ def building(target: Path, overwrite: bool) -> Iterator[Path]:
         folder.chmod(target.stat().st_mode if target.exists() else 0o755)
         (folder / _MARK).touch()
         yield folder
-        (folder / _MARK).unlink()
-        _check(target, overwrite)  # another build may have come first
-        _publish(folder, target)
+        if (folder / _MARK).exists():  # it wasn't called off
+            (folder / _MARK).unlink()
+            _check(target, overwrite)  # another build may have come first
+            _same(target, held)
+            _publish(folder, target)
     except OSError as error:
         raise _unwritable(target, error) from error
     except Exception as error:  # SQLite, GDAL and others have their own words for a full disk
@@ -62,6 +65,44 @@ def building(target: Path, overwrite: bool) -> Iterator[Path]:
         os.close(handle)
         if folder.exists() and folder != target:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def call_off(folder: Path) -> None:
+    """Ends a build without a result: the target stays as it is."""
+    (folder / _MARK).unlink()
+
+
+@contextmanager
+def holding(target: Path) -> Iterator[os.stat_result]:
+    """A mosaic that one process changes: the lock is its folder's, and goes with its owner.
+
+    Raises :class:`~mosaic.errors.CatalogError` while another process changes it.
+    """
+    while True:
+        try:
+            handle = os.open(target, os.O_RDONLY)
+        except OSError as error:
+            raise _unwritable(target, error) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(handle)
+            raise CatalogError(
+                f"{target} is being changed by another process: wait for it, then try again"
+            ) from None
+        found = os.fstat(handle)
+        if target.exists() and os.path.samestat(found, target.stat()):
+            break
+        os.close(handle)  # another one took its place meanwhile
+    try:
+        yield found
+    finally:
+        os.close(handle)
+
+
+def _same(target: Path, held: os.stat_result | None) -> None:
+    if held is not None and not (target.exists() and os.path.samestat(held, target.stat())):
+        raise CatalogError(f"{target} was built anew meanwhile: nothing was changed; try again")
 
 
 def _check(target: Path, overwrite: bool) -> None:

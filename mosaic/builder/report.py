@@ -91,3 +91,38 @@ class Report:
             "notes": list(self.notes),
             "seconds": round(self.seconds, 3),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """The outcome of an update."""
+
+    path: str
+    """The mosaic's folder."""
+    added: int
+    """Items that came."""
+    replaced: int
+    """Items that came in place of an earlier state."""
+    dropped: int
+    """Items that went."""
+    same: int
+    """Items that were given and are in the mosaic already, so or later."""
+    items: int
+    """Items in the mosaic."""
+    left_out: tuple[Problem, ...]
+    """Items and assets that couldn't be taken."""
+    notes: tuple[str, ...]
+    """What else the user should know."""
+    seconds: float
+    """Wall time."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was written."""
+        return bool(self.added or self.replaced or self.dropped)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON-ready values."""
+        found = asdict(self)
+        found["left_out"] = [problem.as_dict() for problem in self.left_out]
+        return {**found, "notes": list(self.notes), "seconds": round(self.seconds, 3)}

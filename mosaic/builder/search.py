@@ -18,11 +18,13 @@ import orjson
 
 from mosaic.builder.inputs import Found, Given, Noted, Parent, Source
 from mosaic.builder.options import Options
+from mosaic.catalog.href import unsigned
 from mosaic.errors import CatalogError, PagingError, UsageError
 from mosaic.recipes.load import is_recipe, load
 from mosaic.recipes.recipe import Recipe
 from mosaic.searcher.kept import KEEP, Kept, keeping
 from mosaic.searcher.request import PREFIX, Flags, Request
+from mosaic.searcher.request import flags as flags_of
 from mosaic.searcher.run import Outcome, Progress, run
 
 Json = dict[str, Any]
@@ -151,6 +153,28 @@ def requests(
     return list(dict.fromkeys(wanted)), read
 
 
+def repeated(document: Json, options: Options) -> list[Request]:
+    """The searches that a mosaic was built from, to be made again.
+
+    Raises :class:`~mosaic.errors.UsageError` for one that was built from something else.
+    """
+    told = document.get("mosaic:search")
+    if not told:
+        raise UsageError("the mosaic wasn't built from a search: name what to update it from")
+    found = []
+    for one in told:
+        known = dict(one)
+        url = known.pop("url")
+        for name in ("query", "filter"):
+            if name in known and not isinstance(known[name], str):
+                known[name] = orjson.dumps(known[name]).decode()
+        given = flags_of(**known)
+        recipe = options.recipe
+        rate = _rate(recipe) if recipe and unsigned(recipe.endpoint) == url else None
+        found.append(Request(url, given, rate))
+    return found
+
+
 def _is_searched(source: str) -> bool:
     """Whether a source is an API, or a STAC document on the web."""
     if source.startswith(PREFIX):
@@ -160,18 +184,23 @@ def _is_searched(source: str) -> bool:
 
 
 def _by_recipe(recipe: Recipe, flags: Flags) -> Request:
+    asked = replace(
+        flags,
+        collections=flags.collections or recipe.collections,
+        query=(*recipe.query, *flags.query),
+    )
+    return Request(recipe.endpoint, asked, _rate(recipe))
+
+
+def _rate(recipe: Recipe) -> float | None:
+    """Requests a minute that a recipe knows its endpoint to bear."""
     host = urlsplit(recipe.endpoint).hostname or ""
     rates = [
         one.limits.requests_per_minute
         for one in recipe.limits
         if host in one.hosts and one.limits.requests_per_minute
     ]
-    asked = replace(
-        flags,
-        collections=flags.collections or recipe.collections,
-        query=(*recipe.query, *flags.query),
-    )
-    return Request(recipe.endpoint, asked, min(rates, default=None))
+    return min(rates, default=None)
 
 
 def waiting(target: Path, request: Request) -> Path:

@@ -51,7 +51,7 @@ def agreed(gathered: Gathered, options: Options) -> Agreed:
     _expect_items(table, gathered, options)
     table, common, notes = _agreed(table, gathered, options)
     if options.bbox is not None:
-        table = _within(table, options.bbox)
+        table = within(table, options.bbox)
     return Agreed(table, common, tuple(notes))
 
 
@@ -60,9 +60,9 @@ def settled(gathered: Gathered, options: Options) -> Settled:
     found = agreed(gathered, options)
     table = found.table
     place = _framed(table, options)
-    lost = _lost(place, options)
-    if len(lost):
-        table = _shown(table, place, lost, gathered, options)
+    unseen = lost(place, options)
+    if len(unseen):
+        table = shown(table, place.crs, unseen, gathered, options)
         place = _framed(table, options)
     return Settled(table, found.common, found.notes, place, order(table, options))
 
@@ -143,7 +143,7 @@ def _names_differ(assets: list[str]) -> None:
             raise UsageError(f"assets {other} and {asset} have one file name: choose with --bands")
 
 
-def _within(table: Table, bbox: Bounds) -> Table:
+def within(table: Table, bbox: Bounds) -> Table:
     """The table without what lies outside a box in degrees: it was not asked for."""
     near = meets(table.lonlat, bbox)
     if not near.any():
@@ -159,7 +159,7 @@ def _within(table: Table, bbox: Bounds) -> Table:
     return replace(table, assets=kept).compact()
 
 
-def _lost(place: Frame, options: Options) -> npt.NDArray[np.int64]:
+def lost(place: Frame, options: Options) -> npt.NDArray[np.int64]:
     """Grids that the mosaic can't show: nothing of them can be projected, or lies on the map."""
     if options.bbox is not None:  # what lies outside was not asked for
         return place.pieces.missing
@@ -168,9 +168,9 @@ def _lost(place: Frame, options: Options) -> npt.NDArray[np.int64]:
     return np.concatenate([place.pieces.missing, unseen])
 
 
-def _shown(
+def shown(
     table: Table,
-    place: Frame,
+    crs: str,
     unseen: npt.NDArray[np.int64],
     gathered: Gathered,
     options: Options,
@@ -178,20 +178,20 @@ def _shown(
     """The table without what has no place in the mosaic's CRS."""
     kept: dict[str, Assets] = {}
     for name, assets in table.assets.items():
-        lost = np.isin(assets.grid, unseen)
+        gone = np.isin(assets.grid, unseen)
         gathered.bad += [
             Problem(
                 "outside",
-                f"can't be shown in {place.crs[:40]}",
+                f"can't be shown in {crs[:40]}",
                 "choose another --dst-crs, or leave it out with --skip-bad",
                 table.id[assets.item[row]],
                 name,
                 assets.href[row],
             )
-            for row in np.flatnonzero(lost).tolist()
+            for row in np.flatnonzero(gone).tolist()
         ]
-        if not lost.all():
-            kept[name] = assets.take(np.flatnonzero(~lost))
+        if not gone.all():
+            kept[name] = assets.take(np.flatnonzero(~gone))
     if not options.skip_bad or not kept:
         raise _refusal(gathered, options)
     return replace(table, assets=kept).compact()

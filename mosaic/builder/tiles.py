@@ -25,6 +25,7 @@ from mosaic.grid import (
     Bounds,
     Floats,
     Grids,
+    enlarged,
     is_geographic,
     mosaic_geobox,
     nice_resolution,
@@ -125,11 +126,16 @@ def _sizes_in_the_middle(grids: Grids, crs: str) -> Floats:
 
 
 def frame(
-    grids: Grids, crs: str, resolution: tuple[float, float] | None, bbox: Bounds | None
+    grids: Grids,
+    crs: str,
+    resolution: tuple[float, float] | None,
+    bbox: Bounds | None,
+    base: GeoBox | None = None,
 ) -> Frame | None:
     """The mosaic's grid over all sources (within ``bbox``, in degrees), and where each lies.
 
-    None when no source lies there.
+    ``base``: a grid that is there, to be enlarged (but not with a ``bbox``). None when no source
+    lies there.
     """
     res = resolution or native_resolution(grids, crs)
     if res is None:
@@ -150,7 +156,10 @@ def frame(
         return None
     (west, south), (east, north) = seen[:, :2].min(0).tolist(), seen[:, 2:].max(0).tolist()
     extent: Bounds = (west, south, east, north)
-    box = mosaic_geobox(extent, res, crs, origin(grids, crs, res))
+    if base is None:
+        box = mosaic_geobox(extent, res, crs, origin(grids, crs, res))
+    else:
+        box = enlarged(base, extent) if bbox is None else base
     footprints = np.full(len(pieces.grid), None, object)
     rows = np.flatnonzero(pieces.plain)
     warped = ~grids.within(crs)[pieces.grid[rows]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,13 +27,15 @@ class Slice:
 def time_slices(table: Table, kind: str) -> list[Slice]:
     """The slices that hold items, in order; times are UTC."""
     length = SLICES[kind]
-    if not length:
-        return []
-    labels = sorted({time[:length] for time in table.datetime if time})
+    return slices_of({time[:length] for time in table.datetime if time} if length else ())
+
+
+def slices_of(labels: Iterable[str]) -> list[Slice]:
+    """The slices of these labels, in order."""
     return [
         # '~' sorts after every character of a time
         Slice(label, f"datetime >= '{label}' AND datetime < '{label}~'")
-        for label in labels
+        for label in sorted(labels)
     ]
 
 

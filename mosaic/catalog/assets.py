@@ -45,6 +45,17 @@ class Asset:
     variants: tuple[Variant, ...]
     """Distinct bands."""
 
+    def take(self, kept: npt.NDArray[np.bool_]) -> Asset:
+        """The asset of some of its items."""
+        rows = np.flatnonzero(kept)
+        return replace(
+            self,
+            item=self.item[rows],
+            key=self.key[rows],
+            grids=self.grids.take(rows),
+            variant=self.variant[rows],
+        )
+
 
 def asset_of(
     columns: ParquetColumns, document: Json, name: str, ids: pa.Array, traits: Codes

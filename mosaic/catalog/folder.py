@@ -22,6 +22,9 @@ from mosaic.errors import CatalogError, MissingError, NotACatalogError, StorageE
 from mosaic.storage import Gate
 
 _HEAD = 64 << 10
+_NEAR = 64 << 10
+"""Bytes between two ranges that are fetched as one; twice that where there are many."""
+_MANY = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,19 +71,31 @@ class Folder:
             return (Path(self.base) / name).read_bytes()
         return _Ranges(self.gate, f"{self.base}/{name}").readall()
 
-    def columns(self, name: str) -> ParquetColumns:
-        """The columns of a Parquet file in it. Raises :class:`~mosaic.errors.CatalogError`."""
-        return ParquetColumns(self.parquet(name), self, name)
+    def columns(self, name: str, groups: Sequence[int] | None = None) -> ParquetColumns:
+        """The columns of a Parquet file in it. Raises :class:`~mosaic.errors.CatalogError`.
+
+        ``groups``: row groups that are enough; None for all.
+        """
+        ranges = self._ranges(name)
+        return ParquetColumns(self._file(name, ranges), self, name, groups, ranges)
 
     def parquet(self, name: str) -> pq.ParquetFile:
         """A Parquet file in it. Raises :class:`~mosaic.errors.CatalogError`."""
+        return self._file(name, self._ranges(name))
+
+    def _ranges(self, name: str) -> _Ranges | None:
+        """A file as the gate has it; None for one of this machine."""
         href = f"{self.base}/{name}"
         try:
-            if self.remote:
-                # `open` would want a handle that lives as long as the file
-                source: Any = pa.PythonFile(_Ranges(self.gate, href), mode="r")
-            else:
-                source = href
+            return _Ranges(self.gate, href) if self.remote else None
+        except (OSError, StorageError) as error:
+            raise CatalogError(f"{href} can't be read: {error}") from error
+
+    def _file(self, name: str, ranges: _Ranges | None) -> pq.ParquetFile:
+        href = f"{self.base}/{name}"
+        try:
+            # `open` would want a handle that lives as long as the file
+            source: Any = href if ranges is None else pa.PythonFile(ranges, mode="r")
             return pq.ParquetFile(source, pre_buffer=True)
         except (OSError, StorageError, pa.ArrowException) as error:
             raise CatalogError(f"{href} can't be read: {error}") from error
@@ -93,21 +108,28 @@ class ParquetColumns:
     process travels where the file lies; it is opened there anew.
     """
 
-    def __init__(self, file: pq.ParquetFile, folder: Folder, name: str) -> None:
+    def __init__(
+        self,
+        file: pq.ParquetFile,
+        folder: Folder,
+        name: str,
+        groups: Sequence[int] | None,
+        ranges: _Ranges | None,
+    ) -> None:
         self._file = file
-        self._place = folder, name
+        self._place = folder, name, groups
+        self._ranges = ranges
+        self._groups = list(range(file.num_row_groups) if groups is None else groups)
         self._schema: pa.Schema = file.schema_arrow
         self._meta = file.metadata
         self._leaves = [file.schema.column(place).path for place in range(len(file.schema))]
-        self._starts = np.cumsum(
-            [0, *(self._meta.row_group(g).num_rows for g in range(self._meta.num_row_groups))]
-        )
+        self._starts = np.cumsum([0, *(self._meta.row_group(g).num_rows for g in self._groups)])
 
     def __reduce__(self) -> tuple[object, ...]:
         return Folder.columns, self._place
 
     def __len__(self) -> int:
-        return int(self._meta.num_rows)
+        return int(self._starts[-1])
 
     @property
     def names(self) -> list[str]:
@@ -131,7 +153,7 @@ class ParquetColumns:
     def complete(self, path: str) -> bool:
         """Whether no row lacks it, as the statistics tell."""
         place = self._leaves.index(self._of(path, ())[0])
-        groups = (self._meta.row_group(g) for g in range(self._meta.num_row_groups))
+        groups = (self._meta.row_group(g) for g in self._groups)
         told = [group.column(place).statistics for group in groups]
         return all(one is not None and one.null_count == 0 for one in told)
 
@@ -143,7 +165,25 @@ class ParquetColumns:
         leaves = self._of(path, only)
         if not leaves:
             raise KeyError(f"no column {path}")
-        return _walked(self._file.read(columns=leaves), path)
+        return _walked(self._file.read_row_groups(self._groups, columns=leaves), path)
+
+    def fetch(self, paths: Sequence[str]) -> None:
+        """Fetches columns of a file behind the gate at once, for all that is read after."""
+        if self._ranges is None:
+            return
+        wanted = [leaf for path in paths for leaf in self._of(path, ())]
+        every = [self._leaves.index(leaf) for leaf in wanted]
+        varying = [self._leaves.index(leaf) for leaf in wanted if not self._constant(leaf)]
+        starts, ends = [], []
+        for group in self._groups:
+            for place in every if group == self._groups[0] else varying:
+                column = self._meta.row_group(group).column(place)
+                first = column.data_page_offset
+                if column.has_dictionary_page:
+                    first = min(first, column.dictionary_page_offset)
+                starts.append(first)
+                ends.append(first + column.total_compressed_size)
+        self._ranges.hold(starts, ends)
 
     def take(self, path: str, rows: npt.NDArray[np.int64]) -> pa.Array:
         """Some rows of a column; no group of rows is read that holds none of them."""
@@ -153,7 +193,8 @@ class ParquetColumns:
         groups = np.unique(np.searchsorted(self._starts, rows, side="right") - 1)
         if not len(groups):
             return _walked(self._schema.empty_table().select([path.partition(".")[0]]), path)
-        found = _walked(self._file.read_row_groups(groups.tolist(), columns=leaves), path)
+        own = [self._groups[group] for group in groups.tolist()]
+        found = _walked(self._file.read_row_groups(own, columns=leaves), path)
         sizes = np.diff(self._starts)[groups]
         shift = self._starts[groups] - (np.cumsum(sizes) - sizes)
         group_of = np.searchsorted(self._starts, rows, side="right") - 1
@@ -164,7 +205,7 @@ class ParquetColumns:
         varying = [leaf for leaf in self._of(path, only) if not self._constant(leaf)]
         if not varying:
             return np.zeros(len(self), np.int64)
-        return codes(_walked(self._file.read(columns=varying), path))
+        return codes(_walked(self._file.read_row_groups(self._groups, columns=varying), path))
 
     def values(self, path: str, rows: npt.NDArray[np.int64], only: Sequence[str] = ()) -> list[Any]:
         """Values of a column at some rows; None without such a one."""
@@ -172,7 +213,9 @@ class ParquetColumns:
         if not leaves or not len(rows):
             return [None] * len(rows)
         if all(self._constant(leaf) for leaf in leaves):
-            first = _walked(self._file.read_row_group(0, columns=leaves), path)[0].as_py()
+            first = _walked(self._file.read_row_group(self._groups[0], columns=leaves), path)[
+                0
+            ].as_py()
             return [first] * len(rows)
         found: list[Any] = self.read(path, only).take(pa.array(rows)).to_pylist()
         return found
@@ -186,7 +229,7 @@ class ParquetColumns:
         """Whether every row has one value, and all the same, as the statistics tell."""
         place = self._leaves.index(leaf)
         seen: set[Any] = set()
-        for group in range(self._meta.num_row_groups):
+        for group in self._groups:
             part = self._meta.row_group(group)
             column = part.column(place)
             told = column.statistics
@@ -213,12 +256,24 @@ def _walked(table: pa.Table, path: str) -> pa.Array:
     return values
 
 
+def _joined(ranges: Sequence[tuple[int, int]], near: int) -> list[list[int]]:
+    """Ranges in order, those as one that lie so near to each other."""
+    found: list[list[int]] = []
+    for start, end in sorted(ranges):
+        if found and start - found[-1][1] <= near:
+            found[-1][1] = max(found[-1][1], end)
+        else:
+            found.append([start, end])
+    return found
+
+
 class _Ranges(io.RawIOBase):
     """An object behind the gate as a file, as pyarrow wants one."""
 
     def __init__(self, gate: Gate, href: str) -> None:
         super().__init__()
         self._gate, self._href, self._at = gate, href, 0
+        self._held: list[tuple[int, memoryview]] = []
         gate.get_range(href, start=0, length=_HEAD)
         meta = gate.meta(href)
         if meta is None or meta.size is None:
@@ -243,10 +298,26 @@ class _Ranges(io.RawIOBase):
         self._at = base + offset
         return self._at
 
+    def hold(self, starts: Sequence[int], ends: Sequence[int]) -> None:
+        """Fetches ranges at once, near ones as one, and keeps them."""
+        ranges = list(zip(starts, ends, strict=True))
+        spans = _joined(ranges, _NEAR)
+        if len(spans) > _MANY:
+            spans = _joined(ranges, 2 * _NEAR)
+        if spans:
+            first, last = [one[0] for one in spans], [one[1] for one in spans]
+            found = self._gate.get_ranges(self._href, starts=first, ends=last)
+            self._held += zip(first, found, strict=True)
+
     def read(self, size: int = -1) -> bytes:
         stop = self._size if size < 0 else min(self._size, self._at + size)
         if stop <= self._at:
             return b""
+        for start, held in self._held:
+            if start <= self._at and stop <= start + len(held):
+                data = held[self._at - start : stop - start]
+                self._at = stop
+                return bytes(data)
         data = self._gate.get_range(self._href, start=self._at, end=stop)
         self._at += len(data)
         return bytes(data)

@@ -176,7 +176,7 @@ def write_index(path: Path, index: Index, tiles: Tiles) -> None:
     """
     try:
         pyogrio.write_arrow(
-            pa.RecordBatchReader.from_batches(_SCHEMA, _batches(index, tiles)),
+            pa.RecordBatchReader.from_batches(SCHEMA, batches(index, tiles)),
             path,
             driver="GPKG",
             layer=LAYER,
@@ -186,7 +186,7 @@ def write_index(path: Path, index: Index, tiles: Tiles) -> None:
             layer_metadata={"ASSET": index.asset},
         )
         with sqlite3.connect(path) as database:
-            _add_xml(database, index_xml(index))
+            add_xml(database, index_xml(index))
         if len(tiles.location) > _MANY:
             # rows of 600 bytes leave less of a large page empty, and HTTP reads 16 KiB anyway
             database.execute("PRAGMA page_size = 16384")
@@ -196,7 +196,7 @@ def write_index(path: Path, index: Index, tiles: Tiles) -> None:
         raise CatalogError(f"{path.name} can't be written: {error}") from error
 
 
-_SCHEMA = pa.schema(
+SCHEMA = pa.schema(
     {
         "location": pa.string(),
         "item": pa.string(),
@@ -210,7 +210,7 @@ _SCHEMA = pa.schema(
 )
 
 
-def _batches(index: Index, tiles: Tiles, size: int = 1 << 16) -> Iterator[pa.RecordBatch]:
+def batches(index: Index, tiles: Tiles, size: int = 1 << 16) -> Iterator[pa.RecordBatch]:
     for start in range(0, len(tiles.location), size):
         part = slice(start, start + size)
         columns = [
@@ -223,14 +223,14 @@ def _batches(index: Index, tiles: Tiles, size: int = 1 << 16) -> Iterator[pa.Rec
             tiles.res[part, 1],
             shapely.to_wkb(tiles.geometry[part]),
         ]
-        yield pa.record_batch(columns, schema=_SCHEMA)
+        yield pa.record_batch(columns, schema=SCHEMA)
     if index.linked:
         whole = shapely.to_wkb(_whole(index, index.linked.factor))
-        row = dict.fromkeys(_SCHEMA.names) | {
+        row = dict.fromkeys(SCHEMA.names) | {
             "location": index.linked.file,
             "geom": whole,
         }
-        yield pa.RecordBatch.from_pylist([row], schema=_SCHEMA)
+        yield pa.RecordBatch.from_pylist([row], schema=SCHEMA)
 
 
 def _whole(index: Index, factor: int) -> shapely.Geometry:
@@ -240,7 +240,7 @@ def _whole(index: Index, factor: int) -> shapely.Geometry:
     return shapely.box(*index.grid.boundingbox.bbox).buffer(margin, join_style="mitre")
 
 
-def _add_xml(database: sqlite3.Connection, xml: str) -> None:
+def add_xml(database: sqlite3.Connection, xml: str) -> None:
     """The GTI XML as the ``xml:GTI`` domain of the layer's metadata, as GDAL keeps it."""
     text = (
         f'<GDALMultiDomainMetadata><Metadata domain="xml:GTI" format="xml">{xml}</Metadata>'

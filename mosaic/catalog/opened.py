@@ -6,8 +6,9 @@ looked at one by one.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,11 @@ from mosaic.catalog.folder import Folder, ParquetColumns
 from mosaic.catalog.href import resolve
 from mosaic.catalog.layout import ITEMS, MARK, MASK
 from mosaic.catalog.order import NEVER, drawn, times
-from mosaic.catalog.variants import Variant, traits_of
+from mosaic.catalog.variants import OF_ASSET, TRAITS, Variant, traits_of
 from mosaic.errors import CatalogError, Problem, UsageError
 
 Json = dict[str, Any]
+_GRID = ("proj:shape", "proj:transform", "proj:code", "proj:wkt2")
 __all__ = ["NEVER", "Asset", "Opened", "Variant", "open_mosaic"]
 
 
@@ -53,6 +55,16 @@ class Opened:
     that lies somewhere."""
     problems: tuple[Problem, ...] = ()
     """What was left out of it as it was opened."""
+    total: int = 0
+    """Items of a mosaic of which only some row groups were opened."""
+
+    def only(self, rows: Longs) -> Opened:
+        """The mosaic without the files of all other items; those stay as columns."""
+        kept = np.zeros(len(self.id), bool)
+        kept[rows] = True
+        found = {name: asset.take(kept[asset.item]) for name, asset in self.assets.items()}
+        told = hashlib.sha1(self.digest.encode() + kept.tobytes()).hexdigest()
+        return replace(self, assets=found, digest=told if self.digest else "")
 
     def hrefs(self, asset: Asset, rows: Longs) -> list[str]:
         """Where the files of some rows of an asset lie: absolute paths or URLs."""
@@ -100,6 +112,11 @@ def open_mosaic(
     if unknown:
         raise UsageError(f"the mosaic has no asset {', '.join(unknown)}; it has {', '.join(own)}")
     columns = folder.columns(ITEMS) if columns is None else columns
+    sort = str(document["mosaic:sort"])[1:]
+    paths = ["id", "datetime", "start_datetime", sort, *TRAITS]
+    for name in assets or own:
+        paths += [f"assets.{name}.{field}" for field in ("bands", "type", *_GRID, *OF_ASSET)]
+    columns.fetch(paths)
     try:
         ids = columns.read("id")
         traits = traits_of(columns, ids)
@@ -114,4 +131,5 @@ def open_mosaic(
     told = document[MARK]
     height, width = told["shape"]
     grid = GeoBox((height, width), Affine(*told["transform"][:6]), told["crs"])
-    return Opened(folder.base, told["crs"], grid, ids, time, z, found, columns)
+    count = int(document.get("mosaic:items") or 0)
+    return Opened(folder.base, told["crs"], grid, ids, time, z, found, columns, total=count)

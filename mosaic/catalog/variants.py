@@ -23,7 +23,7 @@ Json = dict[str, Any]
 
 _NAMED = r"^S2[A-D]_MSIL\w\w_\d{8}T\d{6}_N(?P<found>\d{4})_"
 _NAMES = ("s2:product_uri", "sentinel:product_id")
-_TRAITS = (
+TRAITS = (
     "constellation",
     "platform",
     "s2:processing_baseline",
@@ -42,7 +42,7 @@ _OF_BAND = (
     "name",
     "eo:common_name",
 )
-_OF_ASSET = ("data_type", "nodata", "unit", "raster:scale", "raster:offset")
+OF_ASSET = ("data_type", "nodata", "unit", "raster:scale", "raster:offset")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def variants_of(
 ) -> tuple[tuple[Variant, ...], Longs]:
     """Distinct bands, each once; and (m,) which; -1 for files whose bands aren't of the kind."""
     asset = f"assets.{key}"
-    paths = {name: f"{asset}.{name}" for name in _OF_ASSET if columns.has(f"{asset}.{name}")}
+    paths = {name: f"{asset}.{name}" for name in OF_ASSET if columns.has(f"{asset}.{name}")}
     parts = [columns.codes(path) for path in paths.values()]
     parts += [columns.codes(f"{asset}.bands", _OF_BAND), traits]
     original = _original(columns, asset)
@@ -69,7 +69,7 @@ def variants_of(
     at = rows[first]
     told = {name: columns.values(path, at) for name, path in paths.items()}
     bands = columns.values(f"{asset}.bands", at, _OF_BAND)
-    properties = {name: columns.values(name, at) for name in (*_TRAITS, *_NAMES)}
+    properties = {name: columns.values(name, at) for name in (*TRAITS, *_NAMES)}
     found: list[Bands | None] = []
     for place, row in enumerate(at.tolist()):
         fields = stated({name: values[place] for name, values in told.items()})
@@ -105,11 +105,11 @@ def _original(columns: ParquetColumns, asset: str) -> npt.NDArray[np.bool_]:
 
 def traits_of(columns: ParquetColumns, ids: pa.Array) -> Codes:
     """(n,) codes of what items say of Sentinel-2's encoding."""
-    parts = [columns.codes(name) for name in _TRAITS]
+    parts = [columns.codes(name) for name in TRAITS]
     parts += [_named(columns.read(name)) for name in _NAMES if columns.has(name)]
     traits = joined(parts)
     first, _ = distinct(traits)
-    told = {name: columns.values(name, first) for name in (*_TRAITS, *_NAMES)}
+    told = {name: columns.values(name, first) for name in (*TRAITS, *_NAMES)}
     for place in range(len(first)):
         own = stated({name: values[place] for name, values in told.items()})
         if is_sentinel2(own) and processing_baseline(own) is None:

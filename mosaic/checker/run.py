@@ -19,6 +19,7 @@ from mosaic.catalog.layout import CATALOG, COLLECTION, ITEMS, index_name
 from mosaic.checker import access, bands, files, footprint
 from mosaic.checker import index as index_rules
 from mosaic.checker import rows as row_rules
+from mosaic.checker.drift import drift_finding
 from mosaic.checker.findings import CheckReport, Finding, finding
 from mosaic.checker.index import AGAIN, Mark
 from mosaic.checker.items import Items, Places, collections, read_items, spread
@@ -73,6 +74,7 @@ def check(
     schemas: str | os.PathLike[str] | None = None,
     offline: bool = False,
     gate: Gate | None = None,
+    drift: str | os.PathLike[str] | None = None,
     progress: Progress = lambda step, done: None,
 ) -> CheckReport:
     """Checks a mosaic. See :func:`mosaic.check`."""
@@ -92,7 +94,13 @@ def check(
     if here.items is not None:
         progress("files", 0)
         own = None if offline or gate else _gate()
-        findings += _access(here, here.items, count, None if offline else gate or own)
+        using = None if offline else gate or own
+        findings += _access(here, here.items, count, using)
+        if drift is not None:
+            progress("drift", 0)
+            chosen = access.picked(here.places, count)
+            noted = Path(drift).expanduser()
+            findings.append(drift_finding(here.items, chosen, noted, using))
         if own:
             own.close()
     return CheckReport(str(path), tuple(findings), time.monotonic() - started)

@@ -15,7 +15,7 @@ from mosaic.cube.opening import open_cube
 
 _OPTIONS = (
     "bbox crs resolution geobox like bands datetime groupby resampling dtype method over best mask "
-    "mask_dilate errors raw gate via"
+    "mask_dilate errors raw where gate via"
 ).split()
 
 

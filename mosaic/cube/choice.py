@@ -47,6 +47,8 @@ class Choice:
     """Through which files are read."""
     native: bool = False
     """Whether only scenes are read whose pixels are the grid's own."""
+    where: str | None = None
+    """An SQL condition on items, or None."""
 
     @property
     def assets(self) -> list[str]:
@@ -76,6 +78,7 @@ class Choice:
             self.ignore,
             self.raw,
             self.native,
+            self.where,
         )
         told = source, self.stamp, grid, self.variables, how
         return hashlib.sha1(repr(told).encode()).hexdigest()

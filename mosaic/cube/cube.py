@@ -26,6 +26,7 @@ from mosaic.catalog.opened import Opened
 from mosaic.catalog.table import drawing_order
 from mosaic.cube.choice import Choice, stamp
 from mosaic.cube.composite import lacking
+from mosaic.cube.groups import Groups
 from mosaic.cube.keys import POINTS, Key, Run, clusters, places, portions
 from mosaic.cube.scenes import Scenes, scenes
 from mosaic.cube.sources import opened
@@ -336,7 +337,17 @@ def _again(same: _Same) -> Scenes:
     """Opened in this process too, once for all arrays that travel to it."""
     choice = same.choice
     bands = list(dict.fromkeys((*choice.assets, *choice.others)))
-    mosaic = opened(choice.source, gate=choice.gate, bands=bands)
+    mosaic = opened(
+        choice.source,
+        gate=choice.gate,
+        bands=bands,
+        geobox=choice.target,
+        where=choice.where,
+        span=choice.span,
+    )
+    if isinstance(choice.groupby, Groups) and len(choice.groupby.of) != len(mosaic.id):
+        # its layers are of all items
+        mosaic = opened(choice.source, gate=choice.gate, bands=bands, where=choice.where)
     if stamp(choice.source, choice.gate) != choice.stamp:
         raise CatalogError(f"{mosaic.base} was built anew since it was opened: open it again")
     return found_in(choice, mosaic)

@@ -62,6 +62,7 @@ def open_cube(
     chunks: Any = None,
     raw: bool = False,
     gate: Gate | None = None,
+    where: str | None = None,
     via: str | None = None,
     cache: bool = True,
     native: bool = False,
@@ -90,6 +91,8 @@ def open_cube(
         geobox=geobox,
         raw=raw,
         errors=errors,
+        where=where,
+        span=interval(datetime) if datetime is not None else None,
     )
     source = source if mosaic.base else mosaic
     made, shown, order = composite(how, mosaic, bands, resampling, dtype)
@@ -107,6 +110,7 @@ def open_cube(
         raw,
         gate,
         native,
+        where,
     )
     found = bridge.on_planner(lambda: found_in(choice, mosaic))
     if callable(how.groupby):

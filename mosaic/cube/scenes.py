@@ -165,7 +165,8 @@ def _nothing(mosaic: Opened) -> str:
     days = known[[known.argmin(), known.argmax()]].astype("datetime64[ms]") if len(known) else []
     when = ", " + " to ".join(str(day)[:10] for day in days) if len(known) else ""
     west, south, east, north = mosaic.grid.geographic_extent.boundingbox.bbox
+    count = mosaic.total or len(mosaic.id)
     return (
-        f"no item lies in this grid and time; {mosaic.base} has {len(mosaic.id)} items in "
+        f"no item lies in this grid and time; {mosaic.base} has {count} items in "
         f"[{west:.2f}, {south:.2f}, {east:.2f}, {north:.2f}]{when}"
     )

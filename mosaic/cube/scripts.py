@@ -76,12 +76,12 @@ def read(
 ) -> Reading:
     """See :func:`mosaic.read`.
 
-    ``place``: bbox, geobox, crs, resolution, and bands. ``composite``: method, over, best, mask,
-    mask_dilate.
+    ``place``: bbox, geobox, crs, resolution, bands, and where. ``composite``: method, over, best,
+    mask, mask_dilate.
     """
     gate = chosen_gate(gate, via)
     how = asked(composite.pop("method"), "all", **composite)
-    mosaic, target = _window(source, gate, resampling, errors, raw, place, how)
+    mosaic, target = _window(source, gate, resampling, errors, raw, datetime, place, how)
     made = _composed(mosaic, target, how, datetime, resampling, errors, raw, gate, place)
     if isinstance(made, Composed):
         return _reduced(made)
@@ -177,7 +177,7 @@ def plan(
     """See :func:`mosaic.plan`. Arguments are those of :func:`read`."""
     gate = chosen_gate(gate, via)
     how = asked(composite.pop("method"), "all", **composite)
-    mosaic, target = _window(source, gate, resampling, errors, raw, place, how)
+    mosaic, target = _window(source, gate, resampling, errors, raw, datetime, place, how)
     made = _composed(mosaic, target, how, datetime, resampling, errors, raw, gate, place)
     if isinstance(made, Composed):
         names = [one.name for one in made.choice.variables]
@@ -199,13 +199,15 @@ def _window(
     resampling: str | None,
     errors: str,
     raw: bool,
+    datetime: Any,
     place: Mapping[str, Any],
     how: Asked,
 ) -> tuple[Opened, GeoBox]:
     """A source opened for one read, and the grid that is asked for."""
     if resampling is not None:
         method(resampling)  # said before anything is opened
-    told = {**place, "bands": band_names(place["bands"]), "also": how.names}
+    span = interval(datetime) if datetime is not None else None
+    told = {**place, "bands": band_names(place["bands"]), "also": how.names, "span": span}
     mosaic = opened(source, gate=gate, raw=raw, errors=errors, **told)
     grid = {name: place[name] for name in ("bbox", "geobox", "crs", "resolution")}
     return mosaic, _checked(bridge.on_planner(lambda: target_of(mosaic, **grid)))

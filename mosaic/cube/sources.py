@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import Any
@@ -17,24 +17,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from mosaic import bridge
 from mosaic.builder.bands import Common
 from mosaic.builder.gather import gather
 from mosaic.builder.inputs import Found, Given
 from mosaic.builder.options import Options, options
 from mosaic.builder.settle import Agreed, agreed, order, settled
+from mosaic.catalog import sql
 from mosaic.catalog.facts import asset_for, data_assets
 from mosaic.catalog.folder import Folder
 from mosaic.catalog.held import HeldColumns
 from mosaic.catalog.href import resolve, unsigned
 from mosaic.catalog.layout import COLLECTION, ITEMS, MARK
+from mosaic.catalog.near import groups_of
 from mosaic.catalog.opened import NEVER, Asset, Opened, Variant, open_mosaic
 from mosaic.catalog.stac import upgrade
 from mosaic.catalog.table import Assets, Table
+from mosaic.catalog.when import Interval
 from mosaic.cube.choice import is_stamped, stamp
 from mosaic.cube.items import found, is_document, is_json, is_parquet
-from mosaic.engine.reading import degrees, pixel_size
+from mosaic.engine.reading import degrees, pixel_size, target_of
 from mosaic.errors import InputError, NotACatalogError, StorageError, UsageError
 from mosaic.grid import canonical
 from mosaic.storage import Gate, default_gate
@@ -58,6 +63,8 @@ def opened(
     sort: str = "-datetime",
     raw: bool = False,
     errors: str = "raise",
+    where: str | None = None,
+    span: Interval | None = None,
     also: Sequence[str] = (),
 ) -> Opened:
     """A source by columns.
@@ -68,8 +75,9 @@ def opened(
     For items ``crs``, ``resolution`` (in its units) and ``sort`` are what a build takes as
     ``dst_crs``, ``res`` and ``sort``; with ``geobox`` the grid is that. ``bands``: assets that will
     be read, by name; None for all. ``bbox``: west, south, east, north in degrees, outside which no
-    item is needed. ``raw``: numbers as files have them. ``errors``: with ``ignore`` items that
-    can't be read are left out, and told in the result's ``problems``.
+    item is needed, nor outside ``span`` (milliseconds). ``where``: an SQL condition on items
+    (:mod:`mosaic.catalog.sql`). ``raw``: numbers as files have them. ``errors``: with
+    ``ignore`` items that can't be read are left out, and told in the result's ``problems``.
 
     What comes back can be pickled. Raises :class:`~mosaic.errors.InputError` with a problem for
     each item that can't be indexed, :class:`~mosaic.errors.CatalogError` for a mosaic that can't be
@@ -80,9 +88,10 @@ def opened(
     if isinstance(source, Opened):
         return source
     gate = gate or default_gate()
-    built = _kept(source, gate, bands, also)
+    place = {"bbox": bbox, "geobox": geobox, "crs": crs, "resolution": resolution}
+    built = _kept(source, gate, bands, also, place, span)
     if built is not None:
-        return built
+        return _chosen(built, where)
     stream = found(source, gate)
     if bands is not None:
         bands, stream = _as_assets(bands, also, stream)
@@ -97,24 +106,35 @@ def opened(
         raw=raw,
         skip_bad=errors == "ignore",
     )
-    return _of_items(stream, chosen, geobox, gate)
+    return _chosen(_of_items(stream, chosen, geobox, gate), where)
 
 
 def _kept(
-    source: Any, gate: Gate, bands: Sequence[str] | None, also: Sequence[str]
+    source: Any,
+    gate: Gate,
+    bands: Sequence[str] | None,
+    also: Sequence[str],
+    place: Mapping[str, Any],
+    span: Interval | None,
 ) -> Opened | None:
     """:func:`_built`; one that is opened again, and hasn't changed, needn't be read again."""
     if not isinstance(source, str):
-        return _built(source, gate, bands, also)
+        return _built(source, gate, bands, also, place, span)
     if "://" in source:
         _renew(source, gate)
     version = stamp(source, gate)
     key = source, version, None if bands is None else (tuple(bands), tuple(also))
     known: Opened | None = gate.catalogs.get(key)
-    made = known or _built(source, gate, bands, also)
-    if known is None and made is not None and is_stamped(version) and len(made.id) <= _SMALL:
-        gate.catalogs.keep(key, made)
+    made = known or _built(source, gate, bands, also, place, span)
+    if known is None and made is not None and is_stamped(version):
+        count = len(made.id)
+        if count <= _SMALL and made.total in (0, count):  # not of one window alone
+            gate.catalogs.keep(key, made)
     return made
+
+
+def _chosen(mosaic: Opened, where: str | None) -> Opened:
+    return mosaic if where is None else mosaic.only(sql.rows(mosaic.columns, where))
 
 
 def _renew(source: str, gate: Gate) -> None:
@@ -135,7 +155,12 @@ def _renew(source: str, gate: Gate) -> None:
 
 
 def _built(
-    source: Any, gate: Gate, bands: Sequence[str] | None, also: Sequence[str]
+    source: Any,
+    gate: Gate,
+    bands: Sequence[str] | None,
+    also: Sequence[str],
+    place: Mapping[str, Any],
+    span: Interval | None,
 ) -> Opened | None:
     """A mosaic that lies at a path or URL; None for what can only be items."""
     if not isinstance(source, str | os.PathLike):
@@ -156,7 +181,21 @@ def _built(
         if is_document(name) or (folder.remote and is_json(name, gate)):
             return None  # a STAC catalog of somebody else, or an item of an API
         raise
-    return open_mosaic(folder, _own(bands, also, document), document)
+    groups = None
+    if len(document.get("mosaic:groups") or ()) > 1:
+        window = bridge.on_planner(lambda: target_of(_Own(document), **place))
+        groups = bridge.on_planner(lambda: groups_of(document, window, span))
+    columns = folder.columns(ITEMS, groups)
+    return open_mosaic(folder, _own(bands, also, document), document, columns)
+
+
+class _Own:
+    """A mosaic's own pixels, before it is opened."""
+
+    def __init__(self, document: Json) -> None:
+        told = document[MARK]
+        self.crs = str(told["crs"])
+        self.grid = GeoBox(tuple(told["shape"]), Affine(*told["transform"][:6]), self.crs)
 
 
 def _own(bands: Sequence[str] | None, also: Sequence[str], document: Json) -> Sequence[str] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from odc.geo.geobox import GeoBox
@@ -57,8 +57,20 @@ def band_names(bands: Any) -> list[str] | None:
     return list(bands) if several else [bands]
 
 
+class Gridded(Protocol):
+    """What has pixels of its own: an :class:`~mosaic.catalog.opened.Opened`."""
+
+    @property
+    def crs(self) -> str:
+        """Canonical name of its CRS."""
+
+    @property
+    def grid(self) -> GeoBox:
+        """Its pixels."""
+
+
 def target_of(
-    mosaic: Opened,
+    mosaic: Gridded,
     bbox: Sequence[float] | None,
     geobox: GeoBox | None,
     crs: Any,

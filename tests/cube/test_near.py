@@ -1,0 +1,109 @@
+"""Only the row groups of a window and a time are opened, and nothing is missed for that."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow.parquet as pq
+import pytest
+
+import mosaic
+from mosaic.builder import arrange
+from mosaic.cube.sources import opened
+from tests.support.mosaics import NORTH
+from tests.support.range_server import RangeServer
+from tests.support.scenes import seam_scenes, write_scenes
+
+
+def built(folder: Path, scenes: Any, **how: Any) -> tuple[Path, Path]:
+    """A mosaic whose row groups hold two items or so, and one with a single group."""
+    given = write_scenes(folder / "in", scenes)
+    mosaic.build(given, folder / "one", **how)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(arrange, "MANY", 2)
+        patch.setattr(arrange, "GROUP", 2)
+        mosaic.build(given, folder / "many", **how)
+    assert pq.read_metadata(folder / "one/items.parquet").num_row_groups == 1
+    assert pq.read_metadata(folder / "many/items.parquet").num_row_groups >= len(scenes) // 4
+    return folder / "many", folder / "one"
+
+
+@pytest.fixture(scope="module")
+def seam(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    scenes = seam_scenes(64, 60.0, ("B04", "B03"), dates=4)
+    return built(tmp_path_factory.mktemp("seam"), scenes, dst_crs="EPSG:32632")
+
+
+@pytest.fixture(scope="module")
+def across(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return built(tmp_path_factory.mktemp("across"), NORTH, dst_crs="EPSG:32660")
+
+
+def test_the_same_items_and_index(seam: tuple[Path, Path]) -> None:
+    many, _ = seam
+    mosaic.check(many, all=True, offline=True).raise_for_errors()
+    tables = [pq.read_table(folder / "items.parquet").sort_by("id") for folder in seam]
+    assert tables[0].drop_columns("collection").equals(tables[1].drop_columns("collection"))
+    groups = orjson.loads((many / "collection.json").read_bytes())["mosaic:groups"]
+    assert len(groups) == pq.read_metadata(many / "items.parquet").num_row_groups
+    assert len({tuple(group) for group in groups}) > 2
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"datetime": "2025-06-06"},
+        {"datetime": "2025-06-02/2025-06-30"},
+        {"bbox": (11.96, 47.47, 11.98, 47.48)},
+        {"bbox": (12.02, 47.5, 12.04, 47.52), "datetime": "2025-06-11"},
+        {"bbox": (11.96, 47.47, 11.98, 47.48), "crs": "EPSG:3857", "resolution": 90.0},
+        {"bbox": (11.96, 47.47, 11.98, 47.48), "where": "day(datetime) < 10"},
+    ],
+    ids=str,
+)
+def test_reads_are_the_same(seam: tuple[Path, Path], asked: dict[str, Any]) -> None:
+    found, want = (mosaic.read(folder, **asked) for folder in seam)
+    np.testing.assert_array_equal(found.values, want.values)
+    np.testing.assert_array_equal(found.valid, want.valid)
+    assert found.valid.any()
+    lazy, whole = (mosaic.open(folder, chunks={}, **asked) for folder in seam)
+    np.testing.assert_array_equal(lazy.time, whole.time)
+    for one in (lazy, pickle.loads(pickle.dumps(lazy))):
+        np.testing.assert_array_equal(one["B04"].compute(), whole["B04"].compute())
+
+
+@pytest.mark.parametrize("west", [179.9, -180.0, -179.97, 179.98])
+def test_across_180_degrees(across: tuple[Path, Path], west: float) -> None:
+    east = west + 0.06 if west + 0.06 < 180 else west - 359.94
+    found, want = (mosaic.read(folder, bbox=(west, 51.95, east, 52.08)) for folder in across)
+    np.testing.assert_array_equal(found.values, want.values)
+
+
+def test_fewer_items_are_opened(seam: tuple[Path, Path]) -> None:
+    many, one = seam
+    asked: dict[str, Any] = {"bbox": (11.96, 47.47, 11.98, 47.48), "span": (0, 1748800000000)}
+    assert len(opened(many, **asked).id) < len(opened(one, **asked).id) == 16
+    assert len(opened(many).id) == 16
+
+
+@pytest.fixture
+def server(seam: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[RangeServer]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    names = ("collection.json", "items.parquet")
+    objects = {f"m/{name}": (seam[0] / name).read_bytes() for name in names}
+    with RangeServer(objects) as found:
+        yield found
+
+
+def test_behind_a_url(seam: tuple[Path, Path], server: RangeServer) -> None:
+    asked: dict[str, Any] = {"datetime": "2025-06-06", "chunks": {}}
+    found = mosaic.open(server.url("m"), **asked)
+    want = mosaic.open(seam[0], **asked)
+    np.testing.assert_array_equal(found.time, want.time)
+    assert found.odc.geobox == want.odc.geobox
+    assert server.counts.requests <= 10
