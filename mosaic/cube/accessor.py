@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,8 @@ class MosaicAccessor:
     def plan(self) -> Plan:
         """What reading this dataset would take in a new process; its headers are read for that.
 
-        Layers of time with equal coordinates count together. Raises what reading a header raises,
+        Layers of time with equal coordinates count together. Rows and columns at unequal distances
+        are told as the window from their first to their last. Raises what reading a header raises,
         UsageError for a dataset without any band or of other places than those that were opened.
         """
         cube, dataset = self._cube, self._dataset
@@ -56,15 +58,17 @@ class MosaicAccessor:
     def report(self) -> tuple[Problem, ...]:
         """What couldn't be read so far with ``errors="ignore"``, each once.
 
-        Of all that was read of the opened dataset in this process; where it shows is told by the
-        variables whose names end in ``_covered``.
+        Of all that was read of the opened dataset in this process, and in one that it came from;
+        where it shows is told by the variables whose names end in ``_covered``.
         """
         return self._cube.problems
 
 
-def arrived(choice: Choice) -> Cube:
-    """A cube that came from another process."""
-    return cube_of(choice)
+def arrived(choice: Choice, problems: Sequence[Problem] = ()) -> Cube:
+    """A cube that came from another process, and what couldn't be read in that."""
+    found = cube_of(choice)
+    found.note(problems)
+    return found
 
 
 def _run(cube: Cube, dataset: xr.Dataset, axis: str) -> Run:

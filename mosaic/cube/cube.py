@@ -77,7 +77,8 @@ class Cube:
     def __reduce__(self) -> tuple[object, ...]:
         from mosaic.cube.accessor import arrived  # there, so that datasets bring their .mosaic
 
-        return arrived, (self.choice,)
+        with self._lock:
+            return arrived, (self.choice, tuple(self._problems))
 
     def __copy__(self) -> Cube:
         return self

@@ -45,6 +45,7 @@ from mosaic.grid import canonical
 from mosaic.storage import Gate, default_gate
 
 Json = dict[str, Any]
+_INDEXES = (".gti", ".gti.gpkg")
 _SMALL = 100_000
 """Items of a mosaic that stays open."""
 _LOOKED_AT = 64
@@ -172,6 +173,10 @@ def _built(
         columns = folder.columns(last)
         ours = [one for one in columns.collections().values() if MARK in one]
         return open_mosaic(folder, _own(bands, also, ours[0]), ours[0], columns) if ours else None
+    if name.endswith(_INDEXES):
+        raise UsageError(
+            f"{name} is a tile index, for GDAL: open the mosaic's folder, {name.rpartition('/')[0]}"
+        )
     folder = Folder.at(name, gate)
     try:
         if is_document(name) and not name.endswith(("/collection.json", "/catalog.json")):
@@ -291,7 +296,8 @@ def _of_items(
         hint = error.hint
         if "--skip-bad" in hint:
             hint = 'errors="ignore" leaves these out and goes on'
-        raise type(error)(error.problems, hint) from None
+        told = [replace(p, advice=p.advice.replace("--bands", "bands=")) for p in error.problems]
+        raise type(error)(told, hint) from None
     table = whole.table
     assets = {
         name: _asset(name, one, table, whole.common[name], chosen.method(name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ def test_or_it_is_told(spoilt: tuple[Made, str], seamed: Made, how: str) -> None
     (problem,) = ds.mosaic.report()
     assert (problem.item, problem.asset) == (victim, "B04")
     assert got.mosaic.report() == ds.mosaic.report()
+    assert pickle.loads(pickle.dumps(got)).mosaic.report() == (problem,)
     covered = got.B04_covered.values
     assert covered.dtype == bool
     assert 0.3 < covered.mean() < 0.98
@@ -123,6 +125,23 @@ BOX = GeoBox((2, 2), Affine(1, 0, 0, 0, -1, 0), 3035)
 def test_what_cant_be_meant(native: Made, told: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         mosaic.open(native.path, gate=Gate(), **told)
+
+
+def test_a_tile_index_is_for_gdal(native: Made) -> None:
+    with pytest.raises(UsageError, match="open the mosaic's folder"):
+        mosaic.open(native.path / "B02.gti.gpkg", gate=Gate())
+
+
+@pytest.mark.parametrize("chunks", [{"x": 0}, {"x": -5}, "foo", {"lon": 5}])
+def test_chunks_that_cant_be_meant(native: Made, chunks: Any) -> None:
+    with pytest.raises(UsageError, match="chunks="):
+        mosaic.open(native.path, gate=Gate(), chunks=chunks)
+
+
+def test_a_day_of_numpys_is_the_day(native: Made) -> None:
+    day = mosaic.open(native.path, gate=Gate()).time.values[-1].astype("datetime64[D]")
+    some = mosaic.open(native.path, gate=Gate(), datetime=day)
+    assert set(some.time.values.astype("datetime64[D]")) == {day}
 
 
 def test_the_accessor_knows_its_own(native: Made) -> None:
