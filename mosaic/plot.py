@@ -28,7 +28,19 @@ def footprints(
     mosaic_crs: str,
     title: str,
 ) -> None:
-    """Writes a PNG of footprints in the mosaic's CRS, one colour for each source CRS.
+    """Writes :func:`drawn` as a PNG."""
+    figure = drawn(geometry, crs_of, items, mosaic_crs, title)
+    figure.savefig(path, metadata={"Software": "mosaic"})
+
+
+def drawn(
+    geometry: Geometries,
+    crs_of: list[str],
+    items: dict[str, int],
+    mosaic_crs: str,
+    title: str,
+) -> Figure:
+    """Footprints in the mosaic's CRS, one colour for each source CRS.
 
     ``items``: number of items in each CRS, most frequent first.
     """
@@ -69,4 +81,4 @@ def footprints(
         for i, name in enumerate(names[:12])
     ]
     axes.legend(handles=handles, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
-    figure.savefig(path, metadata={"Software": "mosaic"})
+    return figure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,9 @@ from mosaic.cube.keys import Run
 from mosaic.engine.plan import Plan
 from mosaic.engine.survey import survey
 from mosaic.errors import Problem, UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @xr.register_dataset_accessor("mosaic")  # type: ignore[no-untyped-call]
@@ -54,6 +57,17 @@ class MosaicAccessor:
         times = np.flatnonzero(of).tolist()
         request, _ = bridge.on_planner(lambda: cube.request(bands, times, row, column))
         return bridge.run(survey(request, cube.choice.gate))
+
+    def footprints(self) -> Figure:
+        """Outlines of the scenes near the grid, in its CRS, one colour for each CRS of their own.
+
+        The grid's own edge is black. Of scenes with one outline the topmost stands for all; the
+        legend counts them.
+        """
+        from mosaic.cube.footprints import footprints
+
+        cube = self._cube
+        return bridge.on_planner(lambda: footprints(cube.scenes(), cube.choice.target))
 
     def report(self) -> tuple[Problem, ...]:
         """What couldn't be read so far with ``errors="ignore"``, each once.
