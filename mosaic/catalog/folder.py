@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from mosaic import bridge
 from mosaic.catalog.columns import Codes, codes, combined
 from mosaic.catalog.layout import COLLECTION, MARK, read_collection
 from mosaic.errors import CatalogError, MissingError, NotACatalogError, StorageError
@@ -124,12 +126,26 @@ class ParquetColumns:
         self._meta = file.metadata
         self._leaves = [file.schema.column(place).path for place in range(len(file.schema))]
         self._starts = np.cumsum([0, *(self._meta.row_group(g).num_rows for g in self._groups)])
+        self._lock = threading.Lock()
+        bridge.settle(self)
 
     def __reduce__(self) -> tuple[object, ...]:
         return Folder.columns, self._place
 
     def __len__(self) -> int:
         return int(self._starts[-1])
+
+    def after_fork(self) -> None:
+        """A child's lock is free."""
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Nothing has to be given back."""
+
+    def _read(self, groups: Sequence[int], leaves: Sequence[str]) -> pa.Table:
+        """Some columns of some row groups. Arrow's reader serves one thread at a time."""
+        with self._lock:
+            return self._file.read_row_groups(list(groups), columns=list(leaves))
 
     @property
     def names(self) -> list[str]:
@@ -165,7 +181,7 @@ class ParquetColumns:
         leaves = self._of(path, only)
         if not leaves:
             raise KeyError(f"no column {path}")
-        return _walked(self._file.read_row_groups(self._groups, columns=leaves), path)
+        return _walked(self._read(self._groups, leaves), path)
 
     def fetch(self, paths: Sequence[str]) -> None:
         """Fetches columns of a file behind the gate at once, for all that is read after."""
@@ -194,7 +210,7 @@ class ParquetColumns:
         if not len(groups):
             return _walked(self._schema.empty_table().select([path.partition(".")[0]]), path)
         own = [self._groups[group] for group in groups.tolist()]
-        found = _walked(self._file.read_row_groups(own, columns=leaves), path)
+        found = _walked(self._read(own, leaves), path)
         sizes = np.diff(self._starts)[groups]
         shift = self._starts[groups] - (np.cumsum(sizes) - sizes)
         group_of = np.searchsorted(self._starts, rows, side="right") - 1
@@ -205,7 +221,7 @@ class ParquetColumns:
         varying = [leaf for leaf in self._of(path, only) if not self._constant(leaf)]
         if not varying:
             return np.zeros(len(self), np.int64)
-        return codes(_walked(self._file.read_row_groups(self._groups, columns=varying), path))
+        return codes(_walked(self._read(self._groups, varying), path))
 
     def values(self, path: str, rows: npt.NDArray[np.int64], only: Sequence[str] = ()) -> list[Any]:
         """Values of a column at some rows; None without such a one."""
@@ -213,9 +229,7 @@ class ParquetColumns:
         if not leaves or not len(rows):
             return [None] * len(rows)
         if all(self._constant(leaf) for leaf in leaves):
-            first = _walked(self._file.read_row_group(self._groups[0], columns=leaves), path)[
-                0
-            ].as_py()
+            first = _walked(self._read(self._groups[:1], leaves), path)[0].as_py()
             return [first] * len(rows)
         found: list[Any] = self.read(path, only).take(pa.array(rows)).to_pylist()
         return found

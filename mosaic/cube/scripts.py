@@ -87,7 +87,9 @@ def read(
         return _reduced(made)
     mosaic = made
     wanted = chosen(mosaic, place["bands"])
-    request, names, where = requested(mosaic, target, wanted, datetime, resampling, raw)
+    request, names, where = bridge.on_planner(
+        lambda: requested(mosaic, target, wanted, datetime, resampling, raw)
+    )
     outcome = bridge.run(draw_all(request, gate, ignore=errors == "ignore"))
     canvases = outcome.canvases
     covered: Bools = np.broadcast_to(np.True_, (len(where), *target.shape))
@@ -121,7 +123,7 @@ def _composed(
     last = how.how.name == "last"
     if made is None:
         if order is not None:
-            mosaic = ordered(mosaic, order)
+            mosaic = bridge.on_planner(lambda: ordered(mosaic, order))
         return replace(mosaic, z=-mosaic.z) if last else mosaic
     span = interval(datetime) if datetime is not None else None
     ignore = errors == "ignore"
@@ -187,7 +189,9 @@ def plan(
         problems = made.problems
     else:
         wanted = chosen(made, place["bands"])
-        request, *_ = requested(made, target, wanted, datetime, resampling, raw, mixed=True)
+        request, *_ = bridge.on_planner(
+            lambda: requested(made, target, wanted, datetime, resampling, raw, mixed=True)
+        )
         problems = made.problems
     found = bridge.run(survey(request, gate, ignore=errors == "ignore"))
     return replace(found, problems=(*problems, *found.problems))

@@ -90,9 +90,10 @@ def opened(
         return source
     gate = gate or default_gate()
     place = {"bbox": bbox, "geobox": geobox, "crs": crs, "resolution": resolution}
-    built = _kept(source, gate, bands, also, place, span)
+    # on the planner's thread: a fork waits for that one, and so finds none amid Arrow's work
+    built = bridge.on_planner(lambda: _kept(source, gate, bands, also, place, span))
     if built is not None:
-        return _chosen(built, where)
+        return bridge.on_planner(lambda: _chosen(built, where))
     stream = found(source, gate)
     if bands is not None:
         bands, stream = _as_assets(bands, also, stream)

@@ -473,3 +473,26 @@ def test_sparse_indices_are_read_side_by_side(native: Made) -> None:
         np.testing.assert_array_equal(got, whole[:, rows][:, :, columns])
         plan = ds.mosaic.plan()
         assert server.counts.requests <= plan.most.requests
+
+
+def test_threads_share_what_is_opened(native: Made) -> None:
+    """Columns of one file, read by many threads at once: Arrow's reader serves one at a time."""
+    gate = Gate()
+    columns = Folder.at(native.path, gate).columns("items.parquet")
+    names = ["id", "datetime", "assets.B02.href", "assets.B03.href"]
+    want = {name: columns.read(name).to_pylist() for name in names}
+    rows = np.array([3, 1], np.int64)
+
+    def look(number: int) -> bool:
+        name = names[number % len(names)]
+        taken = columns.take(name, rows).to_pylist()
+        return columns.read(name).to_pylist() == want[name] and taken == [
+            want[name][row] for row in rows.tolist()
+        ]
+
+    place = {"bbox": (9.0, 47.45, 9.06, 47.5), "bands": "B02"}
+    shown = mosaic.read(native.path, gate=Gate(), **place).values
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(look, range(200)))
+        for got in pool.map(lambda _: mosaic.read(native.path, gate=gate, **place), range(24)):
+            np.testing.assert_array_equal(got.values, shown)
