@@ -78,7 +78,7 @@ def _variable(name: str, asset: str, place: int, band: Band, how: Any, dtype: An
     own = shown(band.dtype)
     if own is None:
         raise UsageError(
-            f"band {name} is {band.dtype}: such numbers can't be read; leave it out, with bands="
+            f"band {name} is {band.dtype}: complex numbers can't be read; leave it out, with bands="
         )
     told = of_band(dtype, name, asset, "dtype")
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -49,8 +50,8 @@ async def signature(href: str) -> Token:
 @pytest.fixture(scope="module")
 def place(folder: Path) -> Path:
     """Where this module's mosaics lie."""
-    (folder / "gateway").mkdir()
-    return folder / "gateway"
+    # made anew for each root: pytest runs the set once for all roots, and so this module twice
+    return Path(tempfile.mkdtemp(prefix="gateway", dir=folder))
 
 
 @pytest.fixture(scope="module")
