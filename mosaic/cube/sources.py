@@ -164,7 +164,10 @@ def _built(
     place: Mapping[str, Any],
     span: Interval | None,
 ) -> Opened | None:
-    """A mosaic that lies at a path or URL; None for what can only be items."""
+    """A mosaic that lies at a path or URL; None for what can only be items.
+
+    On the planner's thread, which projects.
+    """
     if not isinstance(source, str | os.PathLike):
         return None
     name = os.fspath(source)
@@ -189,8 +192,7 @@ def _built(
         raise
     groups = None
     if len(document.get("mosaic:groups") or ()) > 1:
-        window = bridge.on_planner(lambda: target_of(_Own(document), **place))
-        groups = bridge.on_planner(lambda: groups_of(document, window, span))
+        groups = groups_of(document, target_of(_Own(document), **place), span)
     columns = folder.columns(ITEMS, groups)
     return open_mosaic(folder, _own(bands, also, document), document, columns)
 

@@ -51,13 +51,11 @@ class Source:
 
 def lazy(source: Source, window: Window, gate: Any = None, **more: Any) -> Any:
     """A window of a built mosaic, not read yet."""
-    from odc.geo.geobox import GeoBox
-
     import mosaic as ours
 
     return ours.open(
         source.mosaic,
-        geobox=GeoBox((window.height, window.width), _affine(window.res, window), "EPSG:3035"),
+        geobox=_box(window),
         bands=window.bands,
         datetime=f"{min(window.days)}/{max(window.days)}",
         gate=gate,
@@ -85,29 +83,34 @@ def mosaic_median(source: Source) -> Read:
     return read
 
 
-def _affine(a: float, window: Window) -> Any:
+def _box(window: Window) -> Any:
+    """A window as odc's grid."""
     from affine import Affine
+    from odc.geo.geobox import GeoBox
 
-    return Affine(a, 0, window.left, 0, -a, window.top)
+    affine = Affine(window.res, 0, window.left, 0, -window.res, window.top)
+    return GeoBox((window.height, window.width), affine, "EPSG:3035")
+
+
+def _parsed(source: Source) -> dict[str, Any]:
+    """All items, as pystac has them, by id."""
+    import pystac
+
+    features = json.loads(Path(source.items).read_bytes())["features"]
+    return {feature["id"]: pystac.Item.from_dict(feature) for feature in features}
 
 
 def _odc(pool: int | None) -> Callable[[Source], Read]:
     def make(source: Source) -> Read:
         import odc.stac
-        import pystac
-        from odc.geo.geobox import GeoBox
 
         odc.stac.configure_rio(cloud_defaults=True, **GDAL)
-        known = {}
-        for feature in json.loads(Path(source.items).read_bytes())["features"]:
-            known[feature["id"]] = pystac.Item.from_dict(feature)
+        known = _parsed(source)
 
         def read(window: Window) -> Callable[[], np.ndarray]:
             items = [known[one["id"]] for one in source.features(window.days)]
-            affine = _affine(window.res, window)
-            box = GeoBox((window.height, window.width), affine, "EPSG:3035")
             found = odc.stac.load(
-                items, bands=window.bands, geobox=box, groupby="solar_day", pool=pool,
+                items, bands=window.bands, geobox=_box(window), groupby="solar_day", pool=pool,
                 preserve_original_order=True, resampling="nearest",
             )  # fmt: skip
 
@@ -128,20 +131,14 @@ def _odc_median(pool: int | None, chunks: dict[str, int] | None) -> Callable[[So
     def make(source: Source) -> Read:
         import dask
         import odc.stac
-        import pystac
-        from odc.geo.geobox import GeoBox
 
         odc.stac.configure_rio(cloud_defaults=True, **GDAL)
-        known = {}
-        for feature in json.loads(Path(source.items).read_bytes())["features"]:
-            known[feature["id"]] = pystac.Item.from_dict(feature)
+        known = _parsed(source)
 
         def read(window: Window) -> Callable[[], np.ndarray]:
             items = [known[one["id"]] for one in source.features(window.days)]
-            affine = _affine(window.res, window)
-            box = GeoBox((window.height, window.width), affine, "EPSG:3035")
             stack = odc.stac.load(
-                items, bands=window.bands, geobox=box, groupby="solar_day", pool=pool,
+                items, bands=window.bands, geobox=_box(window), groupby="solar_day", pool=pool,
                 preserve_original_order=True, resampling="nearest", chunks=chunks,
             )  # fmt: skip
             if chunks is not None:
@@ -181,14 +178,11 @@ def stackstac(source: Source) -> Read:
 
 def rio_tiler(source: Source) -> Read:
     """rio-tiler's mosaic of STAC readers, with its own threads."""
-    import pystac
     from rio_tiler.io import STACReader
     from rio_tiler.mosaic import mosaic_reader
 
     os.environ.update(GDAL)
-    known = {}
-    for feature in json.loads(Path(source.items).read_bytes())["features"]:
-        known[feature["id"]] = pystac.Item.from_dict(feature)
+    known = _parsed(source)
 
     def part(item: Any, window: Window) -> Any:
         with STACReader(None, item=item) as reader:
