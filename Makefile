@@ -77,7 +77,7 @@ lint: $(VENV)/.dev  ## ruff, mypy and the import rules
 
 .PHONY: interop
 interop: $(VENV)/.dev  ## real GDAL 3.10 and newest, QGIS, R, in Debian roots (needs root, debootstrap)
-	$(PY) tests/interop/roots.py build trixie --with qgis r
+	$(PY) tests/interop/roots.py build trixie --with qgis r postgis
 	$(PY) tests/interop/roots.py build forky
 	$(PY) -m pytest -m interop tests/interop $(ARGS)
 

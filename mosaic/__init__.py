@@ -13,6 +13,7 @@ __all__ = [
     "__version__",
     "build",
     "check",
+    "doors",
     "env",
     "finder",
     "info",
@@ -76,7 +77,8 @@ def build(
 
     ``source``: raster files, folders, globs, STAC documents or items as dicts;
     ``stac+https://…`` (a STAC API), a recipe's name, or what :func:`search` gives; one or a
-    list. ``out``: the folder, which appears whole or not at all. ``dst_crs``: ``auto``, ``utm``
+    list. ``out``: the folder, or a schema of PostGIS (``postgresql://host/db?schema=name``,
+    without a password), which appears whole or not at all. ``dst_crs``: ``auto``, ``utm``
     or a CRS. ``res``: pixel size, or (width, height), in its units. ``bbox``: west, south,
     east, north in degrees. ``bands``: asset keys, band names or common names. ``resampling``:
     rasterio's name (``nearest``), or a mapping from asset to name with ``*`` for the others.
@@ -93,10 +95,11 @@ def build(
     Raises :class:`~mosaic.errors.InputError` with a problem for each item that can't be
     indexed, :class:`~mosaic.errors.CatalogError` when the folder can't be written,
     :class:`~mosaic.errors.SearchError` when an API can't be searched,
+    :class:`~mosaic.errors.DatabaseError` for a database that can't be reached or written,
     :class:`~mosaic.errors.UsageError` for an argument that can't be meant. Then nothing has
     changed.
     """
-    from mosaic.builder.make import make
+    from mosaic.builder.home import make
     from mosaic.builder.options import options
     from mosaic.builder.search import Search, recipe_of
     from mosaic.searcher.request import flags
@@ -169,6 +172,20 @@ def check(
         drift=drift,
         gate=gate,
     )
+
+
+def doors(source: str, folder: str | os.PathLike[str]) -> list[str]:
+    """Writes the files by which GDAL and QGIS open a mosaic in PostGIS; returns their paths.
+
+    ``source``: its URL, ``postgresql://host/db?schema=name``. The files name the database as the
+    URL does (host, service, user), and never a password: libpq finds it in ``~/.pgpass`` or in a
+    service file. Raises :class:`~mosaic.errors.NotACatalogError` where there is no mosaic,
+    :class:`~mosaic.errors.DatabaseError` for a database that can't be read,
+    :class:`~mosaic.errors.UsageError` for another source.
+    """
+    from mosaic.builder.doors import write_doors
+
+    return write_doors(source, folder)
 
 
 def env(source: str | os.PathLike[str], format: str = "sh") -> str:  # noqa: A002 - the option

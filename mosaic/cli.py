@@ -120,7 +120,7 @@ def main() -> None:
     "--out",
     metavar="DIR",
     required=True,
-    help="Folder to write; it appears whole or not at all.",
+    help="Folder, or postgresql://…, to write; it appears whole or not at all.",
 )
 @_asked
 @click.option("--recipe", metavar="NAME", help="What is known of the items: a name or a file.")
@@ -216,7 +216,7 @@ def build(
     (JSON, NDJSON) or stac-geoparquet; '-' reads a list of these, or items, from standard input.
     stac+https://… searches a STAC API, a recipe (`mosaic recipes`) the one that it knows.
     """
-    from mosaic.builder.make import make
+    from mosaic.builder.home import make
     from mosaic.builder.options import options
     from mosaic.builder.search import recipe_of
 
@@ -481,6 +481,20 @@ def _cell(value: Any) -> str:
     if isinstance(value, datetime):
         return value.isoformat(timespec="seconds")
     return "" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+@main.command()
+@click.argument("source")
+@click.argument("folder")
+@click.option("--json", "as_json", is_flag=True, help="The files written, as JSON on stdout.")
+def doors(source: str, folder: str, as_json: bool) -> None:
+    """Write into FOLDER the files by which GDAL and QGIS open SOURCE, a mosaic in PostGIS."""
+    with _errors(as_json, True):
+        written = mosaic.doors(source, folder)
+        if as_json:
+            _print_json(written)
+        else:
+            click.echo(f"{len(written)} file{'s' * (len(written) != 1)} written", err=True)
 
 
 @main.command()

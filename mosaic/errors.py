@@ -9,7 +9,8 @@
     ├── CatalogError          a mosaic's folder can't be read or written
     │   ├── NotACatalogError  the folder holds no mosaic
     │   ├── CatalogExistsError  it holds one already, or files of somebody else
-    │   └── BrokenCatalogError  a mosaic breaks its own rules; carries a Problem each
+    │   ├── BrokenCatalogError  a mosaic breaks its own rules; carries a Problem each
+    │   └── DatabaseError     PostGIS can't be reached, or refuses
     ├── SearchError           a STAC API can't be searched, or its answers can't be believed
     │   ├── UnknownCollectionError  it has no such collection (also a LookupError)
     │   └── PagingError       its pages don't end, or change while they are read
@@ -139,6 +140,10 @@ class BrokenCatalogError(CatalogError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class DatabaseError(CatalogError):
+    """A mosaic's database that can't be reached, or that refuses."""
 
 
 class SearchError(MosaicError):
