@@ -60,7 +60,8 @@ def redact(href: str) -> str:
     try:
         parts = urlsplit(href)
     except ValueError:
-        return href.split("?", 1)[0]
+        scheme, _, rest = href.split("?", 1)[0].partition("://")
+        return f"{scheme}://{rest.rpartition('@')[2]}"
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, "", ""))
 

@@ -12,6 +12,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -39,6 +40,8 @@ Json = dict[str, Any]
 
 ITEMS_TABLE = "items"
 _LONLAT = 4326
+_SYSTEM = frozenset(("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"))
+"""Names of columns that every table has."""
 _BATCH = 10_000
 """Rows that are in memory at once."""
 _PATIENCE = 300.0
@@ -93,8 +96,10 @@ def make_there(
                 schema = _Schema(place.schema, postgis, connection)
                 tables = _load(schema, folder, _replaceable(place, connection, True), progress)
         finally:
-            shutil.rmtree(folder.parent, ignore_errors=True)
-    note = f"GDAL and QGIS open it by the files that `mosaic doors {place.url} DIR` writes"
+            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # an interrupted search waits there
+                folder.parent.rmdir()
+    note = f"GDAL and QGIS open it by the files that `mosaic doors '{place.url}' DIR` writes"
     return replace(
         report,
         path=place.url,
@@ -177,13 +182,14 @@ def _load(schema: _Schema, folder: Path, old: Sequence[str], progress: Progress)
     tables = {asset: named("tiles_", asset) for asset in assets}
     fresh: dict[str, str] = {}
     srid = _srid(schema, document[MARK]["crs"])
-    for number, asset in enumerate(assets):
-        fresh[tables[asset]] = f"mosaic~{number}"
-        _tiles(schema, f"mosaic~{number}", folder / index_name(asset), srid)
-        progress(tables[asset], 0)
-    fresh[ITEMS_TABLE] = "mosaic~items"
+    for asset in assets:
+        name = tables[asset]
+        fresh[name] = f"{name[:62]}~"
+        _tiles(schema, fresh[name], folder / index_name(asset), srid)
+        progress(name, 0)
+    fresh[ITEMS_TABLE] = f"{ITEMS_TABLE}~"
     _items(schema, fresh[ITEMS_TABLE], folder / ITEMS, lambda count: progress("items", count))
-    fresh[FILES] = "mosaic~files"
+    fresh[FILES] = f"{FILES}~"
     told = document_of(document, tables) | {"mosaic:tables": sorted(fresh)}
     _files(
         schema,
@@ -196,6 +202,8 @@ def _load(schema: _Schema, folder: Path, old: Sequence[str], progress: Progress)
     )
     if old:
         _seize(schema, old)
+        for name in fresh.keys() & set(old):
+            _grant(schema, name, fresh[name])
         connection.execute(f"DROP TABLE {', '.join(map(schema.of, old))}")
     for name, built in fresh.items():
         connection.execute(f"ALTER TABLE {schema.of(built)} RENAME TO {_quoted(name)}")
@@ -219,6 +227,17 @@ def _seize(schema: _Schema, tables: Sequence[str]) -> None:
             if time.monotonic() > end:
                 raise
         time.sleep(1.0)
+
+
+def _grant(schema: _Schema, old: str, new: str) -> None:
+    """Who may read a table may read the one that takes its place."""
+    granted = schema.connection.execute(
+        "SELECT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END, privilege_type "
+        "FROM pg_class, aclexplode(relacl) WHERE oid = %s::regclass AND grantee <> relowner",
+        (schema.of(old),),
+    ).fetchall()
+    for role, privilege in granted:
+        schema.connection.execute(f"GRANT {privilege} ON {schema.of(new)} TO {role}")
 
 
 def _srid(schema: _Schema, crs: str) -> int:
@@ -276,6 +295,7 @@ def _items(schema: _Schema, name: str, path: Path, progress: Any) -> None:
         }
         # colons are the rule in names of properties: they are kept, in quotes
         columns = {one: one if len(one.encode()) <= 63 else short for one, short in columns.items()}
+        columns |= {one: f"{one}_" for one in _SYSTEM & columns.keys()}
         types = [f"{_quoted(columns[one])} {_type(schema, one, kinds[one])}" for one in columns]
         schema.connection.execute(f"CREATE TABLE {schema.of(name)} ({', '.join(types)})")
 

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
-from mosaic.errors import DatabaseError, UsageError, redact
+from mosaic.errors import DatabaseError, UsageError
 from mosaic.version import __version__
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def refuse(source: Any, verb: str) -> None:
     """Raises :class:`~mosaic.errors.UsageError` where a verb that wants a folder gets a URL."""
     if is_database(source):
         advice = "; build it anew with --overwrite" if verb == "update" else ""
-        raise UsageError(f"mosaic {verb} works on folders, {redact(source)} is a database{advice}")
+        raise UsageError(f"mosaic {verb} works on folders, this is a database{advice}")
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,17 @@ class Place:
             parts = urlsplit(url)
             query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
             secret = parts.password is not None
+            broken = parts.port == 0 or bool(parts.fragment) or "@" in parts.path
         except ValueError:
-            raise UsageError(f"{redact(url)}: no URL of a database") from None
-        names = [name for name, _ in query]
-        if secret or any("password" in name.lower() for name in names):
+            broken, secret, query = True, False, []
+        # a URL that is broken may hold a password where none is looked for: it isn't shown
+        if secret or any("password" in name.lower() for name, _ in query):
             raise UsageError(
-                f"{redact(url)}: its password would lie in logs and files: leave it out, and put "
-                "it into ~/.pgpass or a service file (PGSERVICE)"
+                "the database's URL holds a password, which would lie in logs and files: leave it "
+                "out, and put it into ~/.pgpass or a service file (PGSERVICE)"
             )
+        if broken:
+            raise UsageError("no URL of a database, such as postgresql://me@host/db?schema=june")
         schema = dict(query).get("schema", SCHEMA)
         if not _NAME.fullmatch(schema) or schema.lower().startswith("pg_"):
             raise UsageError(f"schema={schema:.80}: letters, digits and _, and not pg_…")
@@ -98,7 +101,7 @@ class Place:
         nor ``://`` in it: the name of the application has.
         """
         name = {"application_name": f"mosaic://{self.schema}"}
-        told = {"schemas": self.schema, **self.parameters, **name}
+        told = {"schemas": self.schema, **dict(sorted(self.parameters.items())), **name}
         # GDAL and libpq take the same quotes
         words = (f"{name}='{_escaped(value)}'" for name, value in told.items())
         return f"PG:{' '.join(words)}"
@@ -135,7 +138,11 @@ def connected(place: Place, **options: Any) -> Iterator[psycopg.Connection[Any]]
     Raises :class:`~mosaic.errors.DatabaseError`.
     """
     pg = _psycopg()
-    told = {"connect_timeout": str(_CONNECT), "application_name": f"mosaic {__version__}"}
+    told = {
+        "connect_timeout": str(_CONNECT),
+        "keepalives_idle": "60",  # a long build leaves it idle
+        "application_name": f"mosaic {__version__}",
+    }
     try:
         connection = pg.connect(**{**told, **place.parameters}, **options)
     except pg.Error as error:

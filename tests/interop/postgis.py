@@ -23,12 +23,12 @@ USER = "mosaic"
 SERVE = """
 bin=/usr/lib/postgresql/17/bin
 own() { setpriv --reuid postgres --regid postgres --clear-groups "$@"; }
-mkdir -m 700 /tmp/data && chown postgres /tmp/data && mkdir -p -m 777 /tmp/run
-printf %s "$PASSWORD" >/tmp/password && chown postgres /tmp/password
-own $bin/initdb -D /tmp/data -U "$ADMIN" -A scram-sha-256 --pwfile /tmp/password -E UTF8 \
-    --locale C.UTF-8 --locale-provider icu --icu-locale en-US --no-sync >/tmp/run/log
-exec setpriv --reuid postgres --regid postgres --clear-groups $bin/postgres -D /tmp/data \
-    -c port="$PORT" -c listen_addresses=127.0.0.1 -c unix_socket_directories=/tmp/run \
+home=$(mktemp -d); data=$home/data
+printf %s "$PASSWORD" >"$home/password"; chown -R postgres "$home"
+own $bin/initdb -D "$data" -U "$ADMIN" -A scram-sha-256 --pwfile "$home/password" -E UTF8 \
+    --locale C.UTF-8 --locale-provider icu --icu-locale en-US --no-sync >"$home/log"
+exec setpriv --reuid postgres --regid postgres --clear-groups $bin/postgres -D "$data" \
+    -c port="$PORT" -c listen_addresses=127.0.0.1 -c unix_socket_directories="$home" \
     -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c log_min_messages=fatal \
     -c max_connections=60 -c shared_buffers=64MB
 """
@@ -96,8 +96,12 @@ def serving(root: Root, folder: Path) -> Iterator[Server]:
             connection.execute("CREATE EXTENSION postgis")
         yield server
     finally:
-        os.killpg(process.pid, signal.SIGKILL)  # all in it lies in memory, and dies with it
-        process.wait(30)
+        os.killpg(process.pid, signal.SIGINT)  # PostgreSQL's fast end
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(30)
         log.close()
 
 

@@ -23,7 +23,7 @@ from mosaic.errors import SearchError, UnknownCollectionError
 from tests.benchmarks.corpus import items as generated
 from tests.interop.conftest import made_root
 from tests.interop.pgstac import environment, pgstac
-from tests.interop.postgis import serving
+from tests.interop.postgis import Server, serving
 from tests.interop.roots import RootUnavailable
 from tests.searcher.conftest import ids
 from tests.support.stac_api import Answer, Api, Asked
@@ -60,7 +60,9 @@ def given(shared: Path) -> list[Json]:
 
 
 @pytest.fixture(scope="module")
-def server(given: list[Json], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+def both(
+    given: list[Json], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Api, Server]]:
     folder = tmp_path_factory.mktemp("pgstac")
     root = made_root("trixie", "postgis")
     try:
@@ -69,13 +71,20 @@ def server(given: list[Json], tmp_path_factory: pytest.TempPathFactory) -> Itera
         if os.environ.get("CI"):
             pytest.fail(str(error))
         pytest.skip(str(error))
-    with serving(root, folder) as postgis, pgstac(postgis, folder, given) as api:
-        yield api
+    with serving(root, folder) as database, pgstac(database, folder, given) as api:
+        yield api, database
 
 
 @pytest.fixture
-def api(server: Api, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+def database(both: tuple[Api, Server]) -> Server:
+    """The PostGIS below it, which has a database ``gis`` as well."""
+    return both[1]
+
+
+@pytest.fixture
+def api(both: tuple[Api, Server], monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     """The server, well and with nothing asked yet."""
+    server = both[0]
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     server.asked.clear()
     server.fault = lambda number, asked, real: None
@@ -228,6 +237,36 @@ def test_straight_into_a_build(api: Api, given: list[Json], tmp_path: Path) -> N
         item = by_id[row["id"]]
         assert row["assets"]["red"]["href"] == item["assets"]["red"]["href"]
         assert row["eo:cloud_cover"] == cover(item)
+
+
+def test_from_pgstac_into_postgis(
+    api: Api,
+    database: Server,
+    given: list[Json],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A search that is interrupted goes on where it stopped, for a database as for a folder."""
+    for name, value in database.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def fault(number: int, asked: Asked, real: Callable[[], Answer]) -> Answer | None:
+        return Answer(400, b'{"description": "no more today"}') if len(api.searches) == 3 else None
+
+    api.fault = fault
+    flags: dict[str, Any] = {"collections": S2, "bands": ["red"], "dst_crs": "EPSG:4326"}
+    url = database.url("found")
+    with pytest.raises(SearchError, match="no more today"):
+        mosaic.build(f"stac+{api.url}", url, res=0.01, **flags)
+    api.fault = busy
+    api.asked.clear()
+    report = mosaic.build(f"stac+{api.url}", url, res=0.01, **flags)
+    want = sorted(item["id"] for item in given if item["collection"] == S2)
+    assert "the search went on after 200 items, where it had stopped" in report.notes
+    assert {one.body.get("token", "") != "" for one in api.searches} == {True}
+    assert mosaic.query(url, "select id from items order by id")["id"].to_pylist() == want
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_what_it_refuses_is_said(api: Api) -> None:

@@ -262,11 +262,18 @@ def test_tables_of_others_stay(server: Server, items: Path) -> None:
         connection.execute("CREATE TABLE others.plots (name text)")
         mosaic.build(items, server.url("others"), bands=["B04"])
         connection.execute("CREATE VIEW others.mine AS SELECT id FROM others.items")
+        connection.execute("CREATE ROLE reader; GRANT SELECT ON others.items TO reader, PUBLIC")
         with pytest.raises(DatabaseError, match=r"view others.mine depends on table"):
             mosaic.build(items, server.url("others"), bands=["B03"], overwrite=True)
         connection.execute("DROP VIEW others.mine")
         mosaic.build(items, server.url("others"), bands=["B03"], overwrite=True)
         assert tables(server, "others") == {"plots", "files", "items", "tiles_B03"}
+        granted = connection.execute(
+            "SELECT grantee FROM information_schema.role_table_grants "
+            "WHERE table_schema = 'others' AND table_name = 'items' AND grantee <> %s",
+            (USER,),
+        ).fetchall()
+        assert sorted(granted) == [("PUBLIC",), ("reader",)], "who may read, may still read"
         connection.execute("CREATE SCHEMA taken")
         for name in ("items", "files"):
             connection.execute(f"CREATE TABLE taken.{name} (name text)")
