@@ -37,6 +37,7 @@ from tests.support.scenes import read, seam_scenes
 
 pytestmark = pytest.mark.interop
 
+JOB = Path(__file__).with_name("qgis_job.py")
 BANDS = ("B04", "B03", "B02")
 
 
@@ -412,3 +413,33 @@ def test_what_the_readme_shows_runs(
             assert "2025-06-06T" in said.stdout
             assert "(3 rows)" in said.stdout
     assert (read(home / "window.tif") != 0).mean() > 0.2
+
+
+def test_qgis_shows_the_same(desktop: Root, server: Server, twin: Path, folder: Path) -> None:
+    told = mosaic.info(twin)
+    height, width = told["shape"]
+    out = folder / "postgis"
+    layers = (out / "doors/B04.gti", twin / "B04.gti.gpkg")
+    whole = [
+        {
+            "layer": str(layer),
+            "out": str(out / f"qgis-{number}"),
+            "extent": told["bounds"],
+            "size": [width // 2, height // 2],
+            "crs": "",
+            "stretch": [0, 65535],
+        }
+        for number, layer in enumerate(layers)
+    ]
+    (out / "jobs.json").write_text(json.dumps(whole))
+    done = desktop.run(
+        ["python3", JOB, out / "jobs.json"],
+        binds=[folder, JOB.parent, server.folder],
+        env={"QT_QPA_PLATFORM": "offscreen", "XDG_RUNTIME_DIR": "/tmp", **server.env},
+    )
+    one, two = json.loads(done.stdout)
+    assert one["crs"] == two["crs"]
+    there, here = (np.load(f"{job['out']}.npz") for job in whole)
+    assert here["valid"].mean() > 0.5
+    for name in ("raw", "valid", "image"):
+        np.testing.assert_array_equal(there[name], here[name])
