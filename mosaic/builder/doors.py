@@ -100,8 +100,8 @@ def write_doors(url: str, folder: str | os.PathLike[str]) -> list[str]:
     try:
         target.mkdir(parents=True, exist_ok=True)
         for name in stored.names():
-            if not name.endswith((".gti", ".vrt")):
-                continue
+            if not name.endswith((".gti", ".vrt")) or safe(name) != name:
+                continue  # a name with a path in it would lead out of the folder
             root = ET.fromstring(stored.whole(name))
             for dataset in root.iter("IndexDataset"):
                 dataset.text = connection

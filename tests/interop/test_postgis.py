@@ -443,3 +443,15 @@ def test_qgis_shows_the_same(desktop: Root, server: Server, twin: Path, folder: 
     assert here["valid"].mean() > 0.5
     for name in ("raw", "valid", "image"):
         np.testing.assert_array_equal(there[name], here[name])
+
+
+def test_doors_stay_in_their_folder(server: Server, twin: Path, tmp_path: Path) -> None:
+    """Whoever may write into the table names its files; none of them leads elsewhere."""
+    with server.connect() as connection:
+        connection.execute("CREATE SCHEMA hostile")
+        connection.execute("CREATE TABLE hostile.files (LIKE twin.files)")
+        connection.execute("INSERT INTO hostile.files SELECT * FROM twin.files")
+        connection.execute("UPDATE hostile.files SET name = '../B04.gti' WHERE name = 'B04.gti'")
+    written = mosaic.doors(server.url("hostile"), tmp_path / "doors")
+    assert {Path(path).parent for path in written} == {tmp_path / "doors"}
+    assert not (tmp_path / "B04.gti").exists()
