@@ -10,20 +10,15 @@ from __future__ import annotations
 import os
 import shutil
 import time
-import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
 import orjson
-import pyarrow as pa
-import pyarrow.parquet as pq
-import pyogrio
-import shapely
 
+from mosaic.builder.copying import Schema, files_table, items_table, quoted, srid_of, tiles_table
 from mosaic.builder.doors import document_of, door_files
 from mosaic.builder.inputs import Source
 from mosaic.builder.make import Progress, make
@@ -31,37 +26,15 @@ from mosaic.builder.options import Options
 from mosaic.builder.report import Report
 from mosaic.builder.search import Search
 from mosaic.catalog.database import Place, connected, lock_refused, named
-from mosaic.catalog.gti import LAYER
 from mosaic.catalog.layout import COLLECTION, ITEMS, MARK, index_name, read_collection
-from mosaic.catalog.stored import FILES, PAGE, build_at, table
+from mosaic.catalog.stored import FILES, build_at, table
 from mosaic.errors import CatalogExistsError, DatabaseError, UsageError
 
 Json = dict[str, Any]
 
 ITEMS_TABLE = "items"
-_LONLAT = 4326
-_SYSTEM = frozenset(("tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"))
-"""Names of columns that every table has."""
-_BATCH = 10_000
-"""Rows that are in memory at once."""
 _PATIENCE = 300.0
 """Seconds for which readers of an old mosaic are waited for."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Schema:
-    """A schema that is ready to be written."""
-
-    name: str
-    """Its name."""
-    postgis: str
-    """Schema of the extension, quoted."""
-    connection: Any
-    """A connection, in a transaction."""
-
-    def of(self, name: str) -> str:
-        """A table of it, as SQL names it."""
-        return f'"{self.name}".{_quoted(name)}'
 
 
 def make_there(
@@ -93,7 +66,7 @@ def make_there(
             chosen = replace(options, item_files=0, overwrite=True)
             report = make(sources, folder, chosen, progress, stdin)
             with connection.transaction():
-                schema = _Schema(place.schema, postgis, connection)
+                schema = Schema(place.schema, postgis, connection)
                 tables = _load(schema, folder, _replaceable(place, connection, True), progress)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -173,7 +146,7 @@ def _foreign(place: Place, name: str) -> CatalogExistsError:
     )
 
 
-def _load(schema: _Schema, folder: Path, old: Sequence[str], progress: Progress) -> dict[str, str]:
+def _load(schema: Schema, folder: Path, old: Sequence[str], progress: Progress) -> dict[str, str]:
     """A built folder into the schema; returns the tables by file name of their index."""
     connection = schema.connection
     connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{schema.name}"')
@@ -181,17 +154,17 @@ def _load(schema: _Schema, folder: Path, old: Sequence[str], progress: Progress)
     assets = [str(asset) for asset in document["mosaic:assets"]]
     tables = {asset: named("tiles_", asset) for asset in assets}
     fresh: dict[str, str] = {}
-    srid = _srid(schema, document[MARK]["crs"])
+    srid = srid_of(schema, document[MARK]["crs"])
     for asset in assets:
         name = tables[asset]
         fresh[name] = f"{name[:62]}~"
-        _tiles(schema, fresh[name], folder / index_name(asset), srid)
+        tiles_table(schema, fresh[name], folder / index_name(asset), srid)
         progress(name, 0)
     fresh[ITEMS_TABLE] = f"{ITEMS_TABLE}~"
-    _items(schema, fresh[ITEMS_TABLE], folder / ITEMS, lambda count: progress("items", count))
+    items_table(schema, fresh[ITEMS_TABLE], folder / ITEMS, lambda count: progress("items", count))
     fresh[FILES] = f"{FILES}~"
     told = document_of(document, tables) | {"mosaic:tables": sorted(fresh)}
-    _files(
+    files_table(
         schema,
         fresh[FILES],
         {
@@ -206,11 +179,11 @@ def _load(schema: _Schema, folder: Path, old: Sequence[str], progress: Progress)
             _grant(schema, name, fresh[name])
         connection.execute(f"DROP TABLE {', '.join(map(schema.of, old))}")
     for name, built in fresh.items():
-        connection.execute(f"ALTER TABLE {schema.of(built)} RENAME TO {_quoted(name)}")
+        connection.execute(f"ALTER TABLE {schema.of(built)} RENAME TO {quoted(name)}")
     return {index_name(asset): name for asset, name in tables.items()}
 
 
-def _seize(schema: _Schema, tables: Sequence[str]) -> None:
+def _seize(schema: Schema, tables: Sequence[str]) -> None:
     """Locks tables against readers, who wait for a second at most where another one doesn't end.
 
     Raises LockNotAvailable of psycopg when that one hasn't ended in time.
@@ -229,7 +202,7 @@ def _seize(schema: _Schema, tables: Sequence[str]) -> None:
         time.sleep(1.0)
 
 
-def _grant(schema: _Schema, old: str, new: str) -> None:
+def _grant(schema: Schema, old: str, new: str) -> None:
     """Who may read a table may read the one that takes its place."""
     granted = schema.connection.execute(
         "SELECT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END, privilege_type "
@@ -238,170 +211,3 @@ def _grant(schema: _Schema, old: str, new: str) -> None:
     ).fetchall()
     for role, privilege in granted:
         schema.connection.execute(f"GRANT {privilege} ON {schema.of(new)} TO {role}")
-
-
-def _srid(schema: _Schema, crs: str) -> int:
-    """PostGIS's number of a CRS; 0 for one that it doesn't have: the doors tell it then."""
-    authority, _, code = crs.partition(":")
-    if not code.isdigit():
-        return 0
-    found = schema.connection.execute(
-        f"SELECT srid FROM {schema.postgis}.spatial_ref_sys "
-        "WHERE auth_name = %s AND auth_srid = %s",
-        (authority, int(code)),
-    ).fetchone()
-    return int(found[0]) if found else 0
-
-
-def _tiles(schema: _Schema, name: str, index: Path, srid: int) -> None:
-    """The rows of an index, as GDAL reads them from the GeoPackage."""
-    # times are compared as texts, and only "C" puts '~' behind every digit
-    schema.connection.execute(
-        f"""CREATE TABLE {schema.of(name)} (
-            fid bigint PRIMARY KEY, location text NOT NULL, item text,
-            datetime text COLLATE "C", z bigint, crs text,
-            "resX" double precision, "resY" double precision,
-            geom {schema.postgis}.geometry(Polygon, {srid}) NOT NULL)"""
-    )
-    columns = ["location", "item", "datetime", "z", "crs", "resX", "resY", "geom"]
-
-    def rows() -> Iterator[Sequence[Any]]:
-        count = 0
-        with pyogrio.open_arrow(index, layer=LAYER, batch_size=_BATCH, use_pyarrow=True) as opened:
-            about, reader = opened
-            place = about["geometry_name"] or "wkb_geometry"
-            for batch in reader:
-                found = [
-                    _hex(batch.column(place), srid)
-                    if column == "geom"
-                    else batch.column(column).to_pylist()
-                    for column in columns
-                ]
-                yield from zip(range(count + 1, count + 1 + len(batch)), *found, strict=True)
-                count += len(batch)
-
-    _copy(schema, name, ["fid", *columns], rows())
-    schema.connection.execute(f"CREATE INDEX ON {schema.of(name)} USING gist (geom)")
-    schema.connection.execute(f"CREATE INDEX ON {schema.of(name)} (datetime)")
-    schema.connection.execute(f"ANALYZE {schema.of(name)}")
-
-
-def _items(schema: _Schema, name: str, path: Path, progress: Any) -> None:
-    """The columns of ``items.parquet``; what is nested in them as JSON."""
-    with pq.ParquetFile(path) as file:
-        kinds = {field.name: field.type for field in file.schema_arrow}
-        columns = {
-            column: named("", column) for column in kinds if not pa.types.is_null(kinds[column])
-        }
-        # colons are the rule in names of properties: they are kept, in quotes
-        columns = {one: one if len(one.encode()) <= 63 else short for one, short in columns.items()}
-        columns |= {one: f"{one}_" for one in _SYSTEM & columns.keys()}
-        types = [f"{_quoted(columns[one])} {_type(schema, one, kinds[one])}" for one in columns]
-        schema.connection.execute(f"CREATE TABLE {schema.of(name)} ({', '.join(types)})")
-
-        def rows() -> Iterator[Sequence[Any]]:
-            count = 0
-            for batch in file.iter_batches(_BATCH, columns=list(columns)):
-                found = [_cells(batch.column(one), one) for one in columns]
-                yield from zip(*found, strict=True)
-                count += len(batch)
-                progress(count)
-
-        _copy(schema, name, list(columns.values()), rows())
-    schema.connection.execute(f"CREATE INDEX ON {schema.of(name)} USING gist (geometry)")
-    for column in ("id", "datetime"):
-        if column in columns:
-            schema.connection.execute(f"CREATE INDEX ON {schema.of(name)} ({column})")
-    schema.connection.execute(f"ANALYZE {schema.of(name)}")
-
-
-def _type(schema: _Schema, name: str, kind: pa.DataType) -> str:
-    if name == "geometry":
-        return f"{schema.postgis}.geometry(Geometry, {_LONLAT})"
-    for is_kind, sql in (
-        (pa.types.is_boolean, "boolean"),
-        (pa.types.is_integer, "bigint"),
-        (pa.types.is_floating, "double precision"),
-        (pa.types.is_timestamp, "timestamptz"),
-        (pa.types.is_string, "text"),
-        (pa.types.is_large_string, "text"),
-        (pa.types.is_binary, f"{schema.postgis}.geometry"),
-    ):
-        if is_kind(kind):
-            return str(sql)
-    return "jsonb"
-
-
-def _cells(values: pa.Array, name: str) -> list[Any]:
-    """A column as COPY takes it."""
-    if isinstance(values.type, pa.BaseExtensionType):
-        values = values.storage
-    if pa.types.is_binary(values.type):
-        return _hex(values, _LONLAT if name == "geometry" else 0)
-    found: list[Any] = values.to_pylist()
-    if pa.types.is_nested(values.type):
-        return [None if one is None else orjson.dumps(_plain(one)).decode() for one in found]
-    return found
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON has it: fields that an item lacks left out, geometries as GeoJSON."""
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items() if one is not None}
-    if isinstance(value, list):
-        return [_plain(one) for one in value]
-    if isinstance(value, float) and not np.isfinite(value):
-        return str(value)  # STAC's own words for them: nan, inf, -inf
-    if isinstance(value, bytes):
-        return orjson.Fragment(shapely.to_geojson(shapely.from_wkb(value)))
-    return value
-
-
-def _hex(values: pa.Array, srid: int) -> list[str | None]:
-    """WKB as the text that PostGIS reads."""
-    shapes = shapely.set_srid(shapely.from_wkb(values.to_numpy(zero_copy_only=False)), srid)
-    found: list[str | None] = shapely.to_wkb(shapes, hex=True, include_srid=srid > 0).tolist()
-    return found
-
-
-def _files(schema: _Schema, name: str, files: dict[str, bytes | Path]) -> None:
-    """Files in pages."""
-    schema.connection.execute(
-        f"""CREATE TABLE {schema.of(name)} (
-            name text, page integer, size bigint, build text NOT NULL,
-            data bytea STORAGE EXTERNAL, PRIMARY KEY (name, page))"""
-    )
-    build = uuid.uuid4().hex
-
-    def rows() -> Iterator[Sequence[Any]]:
-        for file, content in files.items():
-            size = content.stat().st_size if isinstance(content, Path) else len(content)
-            for page, data in enumerate(_pages(content)):
-                yield file, page, size, build, data
-
-    _copy(schema, name, ["name", "page", "size", "build", "data"], rows())
-
-
-def _pages(content: bytes | Path) -> Iterator[bytes]:
-    if isinstance(content, bytes):
-        yield from (content[at : at + PAGE] for at in range(0, len(content), PAGE))
-        return
-    with content.open("rb") as stream:
-        while data := stream.read(PAGE):
-            yield data
-
-
-def _copy(
-    schema: _Schema, name: str, columns: Iterable[str], rows: Iterable[Sequence[Any]]
-) -> None:
-    listed = ", ".join(map(_quoted, columns))
-    with (
-        schema.connection.cursor() as cursor,
-        cursor.copy(f"COPY {schema.of(name)} ({listed}) FROM STDIN") as copy,
-    ):
-        for row in rows:
-            copy.write_row(row)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
