@@ -266,7 +266,7 @@ def test_from_pgstac_into_postgis(
     assert "the search went on after 200 items, where it had stopped" in report.notes
     assert {one.body.get("token", "") != "" for one in api.searches} == {True}
     assert mosaic.query(url, "select id from items order by id")["id"].to_pylist() == want
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in (tmp_path / "mosaic").rglob("*") if path.is_file()]
 
 
 def test_what_it_refuses_is_said(api: Api) -> None:
