@@ -62,7 +62,8 @@ class _Running:
         stdin = self.process.stdin
         assert stdin is not None
         if not stdin.is_closing():
-            stdin.write(LENGTH.pack(len(data)) + data)
+            stdin.write(LENGTH.pack(len(data)))
+            stdin.write(data)
 
     async def listen(self) -> None:
         """Hand out answers until it ends."""

@@ -80,7 +80,7 @@ def unfinished(target: Path, asked: Mapping[str, Any], anew: bool) -> Iterator[J
     try:
         before = _told(folder)
         if before is not None and (found := differences(before, asked)):
-            if not anew:
+            if _replayed(folder / _DONE) and not anew:
                 raise UnfinishedError(str(target), found)
             before = None
         if before is None:
@@ -188,12 +188,15 @@ def settled(path: Path) -> None:
         os.close(handle)
 
 
+_FULL = ("No space left", "disk is full", "File too large", "Write error")
+"""What the system, SQLite and libtiff say; GDAL makes room again before it tells."""
+
+
 def is_full(folder: Path, error: BaseException) -> bool:
     """Whether an error is that of a full disk, in whose words ever it is told."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return True
-    text = str(error)
-    if "No space left" in text or "disk is full" in text or "File too large" in text:
+    if any(words in str(error) for words in _FULL):
         return True
     probe = folder / ".probe"
     try:

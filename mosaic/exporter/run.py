@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,20 +14,24 @@ from typing import Any
 from mosaic.cube.cube import Cube
 from mosaic.cube.opening import open_cube
 from mosaic.errors import ExportError, MosaicError
+from mosaic.exporter.cluster import Job, client, spread
 from mosaic.exporter.cog import CogWriter
 from mosaic.exporter.journal import Journal, Written, folder_of, is_full, unfinished
 from mosaic.exporter.layout import Layout, fits_tiff, layout_of
 from mosaic.exporter.options import Format, format_of
-from mosaic.exporter.pixels import Array
 from mosaic.exporter.placing import check, place, target_of
+from mosaic.exporter.reading import read
 from mosaic.exporter.report import Exported
 from mosaic.exporter.store import StoreWriter, required
-from mosaic.exporter.windows import Window, Windows, side_of
+from mosaic.exporter.windows import Windows, side_of
 from mosaic.exporter.writing import Unlike, Writer
 from mosaic.version import __version__
 
 Progress = Callable[[str, int, int], None]
 """Told a step's name, what is done of it, and of how much."""
+
+FEW = 1024
+"""Windows of a COG up to which they are small."""
 
 
 def export(
@@ -55,16 +59,27 @@ def export(
     layout = layout_of(cube)
     if not store:
         fits_tiff(layout)
-    windows = Windows(layout.shape, side_of(layout.pixel, how.block))
-    wanted = identity(cube, layout, how, asked)
+    few = 0 if store else FEW  # shards are better large; windows pass through GDAL's memory, too
+    windows = Windows(layout.shape, side_of(layout.pixel, how.block, layout.shape, few))
+    wanted = {**identity(cube, layout, how, asked), "window": windows.side}
     with _explained(target), unfinished(target, wanted, overwrite) as journal:
         writer: Writer
+        workers = None
         if store:
-            writer = StoreWriter(journal.folder, layout, windows, how, lazy)
+            writer, workers = StoreWriter(journal.folder, layout, windows, how, lazy), client()
         else:
             writer = CogWriter(journal.folder, layout, windows, how)
         try:
-            resumed = _windows(lazy, layout, windows, writer, journal, progress)
+            resumed = _begun(windows, writer, journal)
+            progress("windows", resumed, len(windows))
+            left = [number for number in range(len(windows)) if number not in journal.done]
+            if workers is None:
+                here = _here(cube, windows, writer, left)
+            else:
+                here = spread(workers, Job(cube, journal.folder, layout, windows, how), left)
+            for number, one in here:
+                journal.record(number, one)
+                progress("windows", len(journal.done), len(windows))
             whole = _whole(writer, target, windows, journal, progress)
         finally:
             writer.close()
@@ -108,47 +123,29 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | None) else repr(value)
 
 
-def _windows(
-    lazy: Any,
-    layout: Layout,
-    windows: Windows,
-    writer: Writer,
-    journal: Journal,
-    progress: Progress,
-) -> int:
-    """Writes what isn't written yet; how many were."""
+def _begun(windows: Windows, writer: Writer, journal: Journal) -> int:
+    """Ready to write windows; how many are there."""
     writer.begin()
-    lost = [
-        number for number, one in journal.done.items() if not writer.holds(windows[number], one)
-    ]
-    journal.strike(lost)
-    resumed = len(journal.done)
-    progress("windows", resumed, len(windows))
-    under_way: tuple[Window, Future[Written]] | None = None
+    there = journal.done.items()
+    journal.strike([number for number, one in there if not writer.holds(windows[number], one)])
+    return len(journal.done)
 
-    def settle() -> None:
-        if under_way is not None:
-            window, future = under_way
-            journal.record(window.number, future.result())
-            progress("windows", len(journal.done), len(windows))
 
-    # one window is written while the next is read
+def _here(
+    cube: Cube, windows: Windows, writer: Writer, numbers: Sequence[int]
+) -> Iterator[tuple[int, Written]]:
+    """Windows as they are written; one is while the next is read."""
+    before: tuple[int, Future[Written]] | None = None
     with ThreadPoolExecutor(1, "mosaic-export") as thread:
-        for window in windows:
-            if window.number in journal.done:
-                continue
-            values = read(lazy, layout, window)
-            settle()
-            under_way = window, thread.submit(writer.write, window, values)
-        settle()
-    return resumed
-
-
-def read(lazy: Any, layout: Layout, window: Window) -> list[Array]:
-    """(height, width) numbers of each band."""
-    layer, rows, columns = window.place
-    part = lazy.isel(time=layer, y=rows, x=columns).mosaic.load()
-    return [part[band.name].values[0] for band in layout.bands]
+        for number in numbers:
+            try:
+                values = read(cube, windows[number])
+            finally:
+                if before is not None:
+                    yield before[0], before[1].result()
+            before = number, thread.submit(writer.write, windows[number], values)
+        if before is not None:
+            yield before[0], before[1].result()
 
 
 def _whole(

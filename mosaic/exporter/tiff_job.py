@@ -29,8 +29,10 @@ from mosaic.engine.gdal_worker import LENGTH
 from mosaic.exporter.journal import saved
 from mosaic.exporter.pixels import Array, crc_of
 
-CACHE = 128
+CACHE = 64
 """Megabytes of blocks that GDAL keeps."""
+OPEN = 16
+"""Files of windows that a VRT keeps open; each holds a tile of all bands."""
 _DIE_WITH_PARENT = 1
 
 
@@ -163,6 +165,7 @@ def work() -> None:
     logging.getLogger("rasterio").propagate = False
     source, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a driver that prints must not spoil the answers
+    os.environ["GDAL_MAX_DATASET_POOL_SIZE"] = str(OPEN)
     verbs = {one.__name__: one for one in (told, pack, cog, facts, checked, decoded)}
     lock = threading.Lock()
 

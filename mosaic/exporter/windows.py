@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 ROOM = 48 << 20
-"""Bytes of a window's pixels, of all bands, that are aimed at."""
+"""Bytes of a window's pixels, of all bands, at most, if a block isn't larger."""
+SMALL = 16 << 20
+"""Bytes of a window's pixels that do where windows are few."""
 LARGEST = 4096
 """Pixels a side of a window, at most."""
 
@@ -63,12 +65,15 @@ class Windows:
         return Window(number, layer, row, column, *size)
 
 
-def side_of(pixel: int, block: int) -> int:
-    """Pixels a side of a window: blocks doubled while they have room.
+def side_of(pixel: int, block: int, shape: tuple[int, int, int], few: int = 0) -> int:
+    """Pixels a side of a window: a block's doubled, as often as there is room.
 
-    ``pixel``: bytes of a pixel of all bands. ``block``: pixels a side of a block.
+    ``pixel``: bytes of a pixel of all bands. ``block``: pixels a side of a block. ``shape``:
+    layers, rows and columns. ``few``: windows up to which small ones do.
     """
     side = block
-    while side < LARGEST and (2 * side) ** 2 * pixel <= ROOM:
+    while side < LARGEST and (size := 4 * side**2 * pixel) <= ROOM:
+        if size > SMALL and len(Windows(shape, side)) <= few:
+            break
         side *= 2
     return side
