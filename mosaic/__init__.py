@@ -232,7 +232,8 @@ def export(
     ``deflate`` (the default), ``zstd``, ``lzw`` or ``none`` for a COG, ``zstd`` (the default),
     ``gzip`` or ``none`` for Zarr; ``level``: how hard it tries. ``blocksize``: pixels a side of a
     tile, or of an inner chunk. ``overview_resampling``: how a COG's overviews are made;
-    ``nearest`` or ``average`` by the bands' own. ``overwrite``: replace what is there, and what
+    ``nearest`` or ``average`` by the bands' own. Where no scene is, a band without nodata has 0;
+    ``dtype="float32"`` makes that NaN. ``overwrite``: replace what is there, and what
     was begun otherwise.
 
     It is written window by window in bounded memory, read back, and then appears whole. What was

@@ -1,7 +1,8 @@
 """A cube's only layer as a COG: windows as files of their own, then GDAL's COG driver.
 
 The windows are small GeoTIFFs in the export's folder, those without data none at all; a VRT makes
-one raster of them, which GDAL copies. A kill meanwhile costs that copy alone.
+one raster of them, which GDAL copies. A kill meanwhile costs that copy alone. Until the end they
+take about as much room as the COG.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class CogWriter:
         """Windows, overviews, and what the file says of itself."""
         found = self._ask("facts", str(whole))
         if wrong := unlike(found, self._layout, self._how):
-            raise ExportError(f"{whole.name}: GDAL wrote {'; '.join(wrong)}")
+            raise ExportError(f"{whole}: GDAL wrote {'; '.join(wrong)}")
         numbers, bad = sorted(done), []
         for start in range(0, len(numbers), _AT_ONCE):
             some = numbers[start : start + _AT_ONCE]

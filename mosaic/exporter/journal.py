@@ -122,6 +122,10 @@ def _told(folder: Path) -> dict[str, Any] | None:
     return found
 
 
+_LONG = ("source version", "numbers", "choice")
+"""What says nothing to people."""
+
+
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What two exports of a target differ in, as clauses."""
     now = orjson.loads(orjson.dumps(now))
@@ -130,7 +134,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         old, new = before.get(name), now.get(name)
         if old != new:
             plain = all(isinstance(one, str | int | float | list | None) for one in (old, new))
-            short = plain and len(f"{old}{new}") < 100 and name not in ("source version", "choice")
+            short = plain and len(f"{old}{new}") < 100 and name not in _LONG
             found.append(f"{name} was {_said(old)}, is {_said(new)}" if short else f"other {name}")
     # the digest of a choice differs with everything that has a name of its own
     return [one for one in found if one != "other choice"] or found

@@ -13,7 +13,7 @@ from typing import Any
 
 from mosaic.cube.cube import Cube
 from mosaic.cube.opening import open_cube
-from mosaic.errors import ExportError, MosaicError
+from mosaic.errors import ExportError
 from mosaic.exporter.cluster import Job, client, spread
 from mosaic.exporter.cog import CogWriter
 from mosaic.exporter.journal import Journal, Written, folder_of, is_full, unfinished
@@ -80,7 +80,7 @@ def export(
             for number, one in here:
                 journal.record(number, one)
                 progress("windows", len(journal.done), len(windows))
-            whole = _whole(writer, target, windows, journal, progress)
+            whole = _whole(writer, windows, journal, progress)
         finally:
             writer.close()
         size = _size(whole)
@@ -140,7 +140,7 @@ def _here(
         for number in numbers:
             try:
                 values = read(cube, windows[number])
-            finally:
+            finally:  # what can't be read doesn't undo what is being written
                 if before is not None:
                     yield before[0], before[1].result()
             before = number, thread.submit(writer.write, windows[number], values)
@@ -148,9 +148,7 @@ def _here(
             yield before[0], before[1].result()
 
 
-def _whole(
-    writer: Writer, target: Path, windows: Windows, journal: Journal, progress: Progress
-) -> Path:
+def _whole(writer: Writer, windows: Windows, journal: Journal, progress: Progress) -> Path:
     """The export, read back."""
     progress("putting together", 0, 0)
     whole = writer.finish(journal.done)
@@ -160,7 +158,7 @@ def _whole(
     except Unlike as error:
         journal.strike(error.numbers)
         raise ExportError(
-            f"{target}: {len(error.numbers)} of {len(windows)} windows aren't as they were "
+            f"{len(error.numbers)} of {len(windows)} windows aren't as they were "
             "written: the disk may be failing; ask for the same again to write these anew"
         ) from error
     return whole
@@ -178,13 +176,15 @@ def _explained(target: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ExportError) as error:
+        if isinstance(error, ExportError) and error.__cause__ is None:
+            raise  # our own word, which needs no explanation
         if is_full(folder if folder.exists() else target.parent, error):
             raise ExportError(
                 f"{target}: the disk is full; what is written so far is kept: make room, and ask "
                 "for the same again"
             ) from error
-        if isinstance(error, MosaicError):
-            raise
+        if isinstance(error, ExportError):
+            raise ExportError(f"{target}: {error}") from error
         raise ExportError(
             f"{target} can't be written ({error.strerror or error}: {error.filename})"
         ) from error

@@ -44,16 +44,23 @@ class StoreWriter:
         self.store = folder / "store.zarr"
         self._layout, self._windows, self._how, self._lazy = layout, windows, how, lazy
         self._arrays: dict[str, Any] = {}
+        self._anew = False
 
     def begin(self) -> None:
         """Coordinates and empty arrays, where they aren't there yet."""
         made = self.store.with_name(".begun")
-        if not made.exists():
+        told = made.read_text() if made.exists() else ""
+        if told != self._own():
             shutil.rmtree(self.store, ignore_errors=True)
             self._make()
-            made.touch()
+            self._anew = True
+            made.write_text(self._own())
         for path in self.store.rglob("*.partial"):
             path.unlink()
+
+    def _own(self) -> str:
+        """Tells the store from one that was exchanged for it just before a kill."""
+        return str(self.store.stat().st_ino) if self.store.exists() else "none"
 
     def _make(self) -> None:
         import zarr
@@ -82,7 +89,7 @@ class StoreWriter:
 
     def holds(self, window: Window, written: Written) -> bool:
         """Whether its shards are there."""
-        return self._size(window) == written.files
+        return not self._anew and self._size(window) == written.files
 
     def write(self, window: Window, bands: Sequence[Array]) -> Written:
         """A shard of each band."""
