@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -45,6 +44,3 @@ def cli() -> Callable[..., Result]:
 def left_behind(folder: Path) -> list[str]:
     """What lies hidden in a folder."""
     return sorted(path.name for path in folder.iterdir() if path.name.startswith("."))
-
-
-Cli = Callable[..., Any]

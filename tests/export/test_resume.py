@@ -237,6 +237,28 @@ def test_a_scene_that_cant_be_read_is_named_and_then_gone_on_with(tmp_path: Path
         np.testing.assert_array_equal(file.read(), mosaic.read(home.path).values)
 
 
+@pytest.mark.usefixtures("small_windows")
+def test_an_interrupted_command_says_how_to_go_on(
+    native: Made, tmp_path: Path, cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was written when Ctrl-C came is kept."""
+    read, out = run.read, tmp_path / "out.tif"
+
+    def interrupted(cube: Any, window: Any) -> Any:
+        if window.number == 3:
+            raise KeyboardInterrupt
+        return read(cube, window)
+
+    monkeypatch.setattr(run, "read", interrupted)
+    words = ("export", native.path, out, "--blocksize", 128)
+    result = cli(*words)
+    assert result.exit_code == 130
+    assert result.stderr == "mosaic: interrupted; ask for the same again to go on\n"
+    assert lines(out) == 3
+    monkeypatch.setattr(run, "read", read)
+    assert '"resumed": 3' in cli(*words, "--json").stdout
+
+
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 2 MB."""
