@@ -154,6 +154,8 @@ def compared(work: Path, source: Path, ending: str, place: list[str]) -> None:
     same = "byte by byte" if digest(first) == digest(second) else "NO"
     found = last.said.split()[1]
     told(f"gone on with ({found} of {windows} windows were there)", last, size, same)
+    for out in (first, second):
+        shutil.rmtree(out) if out.is_dir() else out.unlink()
 
 
 def main() -> None:
