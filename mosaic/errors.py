@@ -19,6 +19,9 @@
     ├── HeaderError           a raster's header can't be read
     ├── ReadError             pixels can't be had; carries a Problem each, and its cause
     ├── CompositeError        a composite's function failed; carries items and window
+    ├── ExportError           an export can't be written, or isn't what was read
+    │   ├── ExportExistsError   its target is there already (also a FileExistsError)
+    │   └── UnfinishedError     another export of the target was begun; carries what differs
     ├── TiffError             a TIFF breaks its format, or its own word; carries href, what, advice
     │   ├── TiffUnsupportedError  a sound TIFF of a kind that must be read through GDAL
     │   └── TiffBlockError    a block that can't be decoded, or lies outside the file
@@ -222,6 +225,29 @@ class CompositeError(MosaicError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return (type(self), (self.method, self.what, self.items, self.window))
+
+
+class ExportError(MosaicError):
+    """An export that can't be written, or whose file isn't what was read."""
+
+
+class ExportExistsError(ExportError, FileExistsError):
+    """The target of an export is there already."""
+
+
+class UnfinishedError(ExportError):
+    """Another export of the target was begun, and is neither finished nor the same."""
+
+    def __init__(self, target: str, differences: Sequence[str]) -> None:
+        self.target = target
+        self.differences = tuple(differences)
+        super().__init__(
+            f"{target}: an unfinished export differs: {'; '.join(self.differences)}; ask for the "
+            "same to go on, or --overwrite to begin anew"
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.target, self.differences))
 
 
 class HeaderError(MosaicError):
