@@ -17,7 +17,6 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from odc.geo.geobox import GeoBox
 
-import mosaic
 from mosaic import bridge, plot
 from mosaic.catalog.columns import Longs
 from mosaic.catalog.folder import Folder
@@ -25,6 +24,7 @@ from mosaic.catalog.layout import COLLECTION
 from mosaic.catalog.opened import Opened
 from mosaic.catalog.source import label
 from mosaic.catalog.when import interval
+from mosaic.cube import scripts
 from mosaic.cube.looks import bands_of, colours
 from mosaic.cube.piles import Pile, coarse, depths, piled, shaped, thinned
 from mosaic.cube.scenes import scenes
@@ -161,7 +161,7 @@ class _Read:
     def some(self, source: Opened, pile: Pile, assets: int) -> _Picture:
         """Scenes from the top down, as many as the bounds let."""
         rows = bridge.on_planner(lambda: _topmost(pile, self.target, FILES // assets))
-        plan = mosaic.plan(source.only(pile.item[rows]), **self._how())
+        plan = scripts.plan(source.only(pile.item[rows]), **self._how())
         ids = [source.id[int(row)].as_py() for row in pile.item[rows]]
         cost = dict.fromkeys(ids, 0)
         files: dict[str, set[str]] = {}
@@ -179,20 +179,29 @@ class _Read:
 
     def all(self, source: Opened) -> _Picture:
         """One coarse image."""
-        plan = mosaic.plan(source, **self._how())
+        plan = scripts.plan(source, **self._how())
         most = plan.most
         return _Picture(self._pixels(source), 0, most.files, most.bytes, whole=True)
 
     def _pixels(self, source: Opened) -> npt.NDArray[np.uint8]:
-        got = mosaic.read(source, **self._how())
+        got = scripts.read(source, **self._how())
         return colours(got.values, got.valid)
 
     def _how(self) -> Json:
+        place = dict.fromkeys(("bbox", "crs", "resolution", "where"))
         return {
             "datetime": self.datetime,
-            "geobox": self.target,
-            "bands": list(self.bands),
+            "resampling": None,
+            "errors": "raise",
+            "raw": False,
             "gate": self.gate,
+            "via": None,
+            "place": {**place, "geobox": self.target, "bands": list(self.bands)},
+            "method": "first",
+            "over": "auto",
+            "best": None,
+            "mask": None,
+            "dilate": 0,
         }
 
 
