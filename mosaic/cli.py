@@ -323,6 +323,58 @@ def info(folder: str, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("source")
+@click.option("-o", "--out", metavar="FILE", help="PNG to write; default: the mosaic's name, here.")
+@click.option(
+    "--size",
+    type=int,
+    default=1200,
+    show_default=True,
+    metavar="N",
+    help="Pixels of the picture's longer side.",
+)
+@click.option("--bbox", type=_Bbox(), help="West,south,east,north in degrees.")
+@click.option(
+    "--bands",
+    type=_Names(),
+    help="One band, or three as red, green and blue; default: those, as items tell them.",
+)
+@click.option(
+    "--datetime",
+    "--time",
+    "datetime_",
+    metavar="WHEN",
+    help="An instant or interval: 2025-06, 2025-06-01/2025-06-15.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+def preview(
+    source: str,
+    out: str | None,
+    size: int,
+    bbox: tuple[float, ...] | None,
+    bands: tuple[str, ...] | None,
+    datetime_: str | None,
+    quiet: bool,
+) -> None:
+    """Draw the mosaic in SOURCE: its pixels over footprints coloured by CRS, as a PNG.
+
+    However large it is, only some files are read: overviews of the scenes that lie on top.
+    """
+    from mosaic.cube.preview import name_of
+
+    with _errors(False, True):
+        path = out or name_of(source)
+        made = mosaic.preview(source, path, size=size, bbox=bbox, bands=bands, datetime=datetime_)
+        if not quiet:
+            width, height = made.size
+            click.echo(
+                f"{path}: {width} x {height} pixels, {', '.join(made.bands)} of {made.drawn:,} of "
+                f"{made.items:,} items; {made.nbytes / 1e6:.1f} MB of {made.files:,} files",
+                err=True,
+            )
+
+
+@main.command()
 @click.argument("folder")
 @click.option("--all", "all_", is_flag=True, help="Look at every item, file and header.")
 @click.option(
