@@ -1,4 +1,4 @@
-"""A large mosaic opens by ``items.arrow``: alike, with few bytes, never by that of another build."""
+"""A large mosaic opens by ``items.arrow``: alike, few bytes, never by that of another build."""
 
 from __future__ import annotations
 
