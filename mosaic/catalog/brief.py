@@ -34,7 +34,7 @@ TIMES = ("datetime", "start_datetime")
 _UTC = pa.timestamp("us", tz="UTC")
 _MAGIC = 8
 """Bytes before the schema."""
-_LEVEL = 9
+_LEVEL = 3
 _AFFINE = "abcdef"
 
 

@@ -64,7 +64,7 @@ ASKED = (
         {"bbox": (-20, -35, 55, 35), "datetime": "2024-04-01/2024-06-30"},
     ),
     ("2 x 2 degrees, ten years", {"bbox": (11, 47, 13, 49), "datetime": "2016/2025"}),
-    ("one place, ten years", {"bbox": (10.0, 0.0, 10.01, 0.01), "datetime": "2016/2025"}),
+    ("one place, ten years", {"bbox": (9.5, 48.0, 9.51, 48.01), "datetime": "2016/2025"}),
     ("20 x 14 degrees, ten years", {"bbox": (-8, 36, 12, 50), "datetime": "2016/2025"}),
     ("the world, ten days", {"bbox": (-180, -80, 180, 80), "datetime": "2020-05-01/2020-05-10"}),
     ("half of it, a month", {"bbox": (0, -80, 180, 80), "datetime": "2018-09"}),
