@@ -304,7 +304,9 @@ def _joined(ranges: Sequence[tuple[int, int]], near: int) -> list[list[int]]:
     return found
 
 
-def _fetched(gate: Gate, href: str, spans: Sequence[tuple[int, int]]) -> list[bytes | memoryview]:
+def _fetched(
+    gate: Gate | Stored, href: str, spans: Sequence[tuple[int, int]]
+) -> list[bytes | memoryview]:
     """Parts of an object, by :data:`_MOST` requests or fewer."""
     wide = _few(spans, _MOST)
     first, last = [one[0] for one in wide], [one[1] for one in wide]
