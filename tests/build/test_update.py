@@ -22,6 +22,7 @@ from affine import Affine
 from click.testing import Result
 
 import mosaic
+from mosaic import plot
 from mosaic.builder import rewrite
 from mosaic.errors import CatalogError, InputError, UsageError
 from tests.build import drivers
@@ -106,8 +107,10 @@ def abcd(was: dict[str, State], tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture
-def out(abcd: Path, tmp_path: Path) -> Path:
-    """A mosaic of the scenes a to d, beside which nothing lies."""
+def out(abcd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A mosaic of the scenes a to d, beside which nothing lies; its preview isn't drawn again."""
+    # a third of a small update's time is drawing
+    monkeypatch.setattr(plot, "footprints", lambda path, *args: path.write_bytes(b"PNG"))
     return Path(shutil.copytree(abcd, tmp_path / "place" / "m"))
 
 
@@ -267,6 +270,61 @@ def test_unknown_id(out: Path, cli: Cli) -> None:
         mosaic.update(out, drop=["a", "nobody"])
     assert traces(out) == before
     assert alone(out)
+
+
+@pytest.mark.parametrize("newer", [True, False], ids=["newer", "as it is"])
+def test_what_is_dropped_by_id_goes_though_it_is_given(
+    out: Path, was: dict[str, State], later: dict[str, State], newer: bool
+) -> None:
+    given = (later if newer else was)["a"].item
+    report = mosaic.update(out, [given, was["e"].item], drop=["a"])
+    assert (report.added, report.replaced, report.dropped) == (1, 0, 1)
+    shows(out, [was[name] for name in "bcde"])
+
+
+def test_missing_from_nothing(out: Path, tmp_path: Path) -> None:
+    """A source that has nothing, for once, doesn't empty a mosaic."""
+    before = traces(out)
+    (tmp_path / "none.json").write_bytes(b'{"type": "FeatureCollection", "features": []}')
+    with pytest.raises(InputError, match="--drop-missing would drop all"):
+        mosaic.update(out, tmp_path / "none.json", drop_missing=True)
+    assert traces(out) == before
+
+
+def test_nothing_to_update_from(out: Path, tmp_path: Path) -> None:
+    before = traces(out)
+    with pytest.raises(UsageError, match="wasn't built from a search: name what to update it"):
+        mosaic.update(out)
+    with pytest.raises(CatalogError, match="nowhere"):
+        mosaic.update(tmp_path / "nowhere", drop=["a"])
+    assert traces(out) == before
+
+
+def test_files_of_the_users_stay(out: Path, was: dict[str, State]) -> None:
+    (out / "mine").mkdir()
+    (out / "mine" / "notes.txt").write_text("the user's")
+    inode = (out / "mine" / "notes.txt").stat().st_ino
+    mosaic.update(out, [was["e"].item], drop=["a"])
+    assert (out / "mine" / "notes.txt").stat().st_ino == inode
+    shutil.rmtree(out / "mine")
+    shows(out, [was[name] for name in "bcde"])
+
+
+def test_given_twice(out: Path, was: dict[str, State], later: dict[str, State]) -> None:
+    """A newer and an older state of one item: an error or the newer, whatever their order."""
+    for given in ([later["b"].item, was["b"].item], [was["b"].item, later["b"].item]):
+        mosaic.update(out, given)
+        shows(out, [was["a"], later["b"], was["c"], was["d"]])
+
+
+def test_a_new_field_is_kept(out: Path, was: dict[str, State]) -> None:
+    """One for which ``items.parquet`` has no column: the file is written anew."""
+    item = was["e"].told(OLD)
+    item["properties"]["eo:cloud_cover"] = 12.5
+    mosaic.update(out, [item])
+    shows(out, [was[name] for name in "abcde"])
+    told = {name: row["eo:cloud_cover"] for name, row in items(out).items()}
+    assert told == {"a": None, "b": None, "c": None, "d": None, "e": 12.5}
 
 
 def test_nothing_would_be_left(out: Path) -> None:
@@ -510,8 +568,10 @@ def test_reads_while_updates_go_on(out: Path, was: dict[str, State]) -> None:
 
     thread = threading.Thread(target=reader)
     thread.start()
-    for number in range(8):
-        mosaic.update(out, [] if number % 2 == 0 else [was["e"].item], drop=["e"][number % 2 :])
+    for number in range(40):
+        if number >= 8 and set(seen) == set(known.values()):
+            break
+        mosaic.update(out, [was["e"].item] if number % 2 else [], drop=["e"][number % 2 :])
     done.set()
     thread.join(30)
     assert not wrong
