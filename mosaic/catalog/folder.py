@@ -43,6 +43,8 @@ class Folder:
     """Absolute path, or URL without a slash at its end."""
     gate: Gate | Stored
     """Through which it is read, if it is a URL."""
+    stamp: tuple[int, ...] | None = None
+    """What its collection was on this machine, to tell when another took its place; or None."""
 
     @classmethod
     def at(cls, source: str | os.PathLike[str], gate: Gate) -> Folder:
@@ -54,7 +56,8 @@ class Folder:
         text = text.removesuffix(f"/{COLLECTION}").removesuffix("/catalog.json")
         if "://" in text:
             return cls(text.rstrip("/"), gate)
-        return cls(str(Path(text).expanduser().absolute()), gate)
+        path = Path(text).expanduser().absolute()
+        return cls(str(path), gate, _stamp(path))
 
     @property
     def remote(self) -> bool:
@@ -100,6 +103,7 @@ class Folder:
             if self.remote:
                 return _fetched(self.gate, href, spans)
             with open(href, "rb") as stream:  # noqa: PTH123 - its base is a text
+                self._same()
                 return [os.pread(stream.fileno(), end - start, start) for start, end in spans]
         except (OSError, StorageError) as error:
             raise CatalogError(f"{href} can't be read: {error}") from error
@@ -121,9 +125,25 @@ class Folder:
         try:
             # `open` would want a handle that lives as long as the file
             source: Any = href if ranges is None else pa.PythonFile(ranges, mode="r")
-            return pq.ParquetFile(source, pre_buffer=True)
+            file = pq.ParquetFile(source, pre_buffer=True)
         except (OSError, StorageError, pa.ArrowException) as error:
+            self._same()
             raise CatalogError(f"{href} can't be read: {error}") from error
+        self._same()
+        return file
+
+    def _same(self) -> None:
+        """Raises CatalogError when files opened by now may be another build's."""
+        if self.stamp is not None and _stamp(Path(self.base)) != self.stamp:
+            raise CatalogError(f"{self.base} was changed while it was opened: open it again")
+
+
+def _stamp(folder: Path) -> tuple[int, ...] | None:
+    try:
+        told = (folder / COLLECTION).stat()
+    except OSError:
+        return None
+    return told.st_ino, told.st_mtime_ns, told.st_size
 
 
 class ParquetColumns:

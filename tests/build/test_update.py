@@ -24,6 +24,7 @@ from click.testing import Result
 import mosaic
 from mosaic import plot
 from mosaic.builder import rewrite
+from mosaic.cube import sources
 from mosaic.errors import CatalogError, InputError, UsageError
 from tests.build import drivers
 from tests.support.scenes import Scene, ramp, read, seam_scenes, write_scene
@@ -546,8 +547,25 @@ def test_opened_before_read_after(
     shows(out, [was["b"], was["c"], later["d"], was["e"]])
 
 
+def test_opened_amid_an_update(
+    out: Path, was: dict[str, State], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old collection isn't taken for that of the new items."""
+    real = sources.open_mosaic
+
+    def then_open(*args: Any, **kw: Any) -> Any:
+        monkeypatch.setattr(sources, "open_mosaic", real)
+        mosaic.update(out, [was["far"].item, was["e"].item])
+        return real(*args, **kw)
+
+    monkeypatch.setattr(sources, "open_mosaic", then_open)
+    with pytest.raises(CatalogError, match="changed while it was opened: open it again"):
+        mosaic.read(out, bands=["B04"])
+    shows(out, was.values())
+
+
 def test_reads_while_updates_go_on(out: Path, was: dict[str, State]) -> None:
-    """Whoever reads meanwhile has all of the old mosaic, or all of the new one."""
+    """Whoever reads meanwhile has all of the old mosaic, or all of the new one, or is told."""
     mosaic.update(out, [was["e"].item])
     with rasterio.open(out / "B04.gti.gpkg") as dataset:
         place, shape = dataset.transform, dataset.shape
@@ -562,7 +580,12 @@ def test_reads_while_updates_go_on(out: Path, was: dict[str, State]) -> None:
     def reader() -> None:
         try:
             while not done.is_set():
-                seen.append(known[mosaic.read(out, bands=["B04"]).values[0].tobytes()])
+                try:
+                    found = mosaic.read(out, bands=["B04"]).values[0]
+                except CatalogError as error:
+                    assert "open it again" in str(error)  # noqa: PT017 - it is seldom raised
+                else:
+                    seen.append(known[found.tobytes()])
         except BaseException as error:
             wrong.append(error)
 
