@@ -12,13 +12,13 @@ from urllib.parse import quote
 import numpy as np
 import orjson
 from aiohttp import web
-from cachetools import LRUCache
 from odc.geo.geobox import GeoBox
 
 import mosaic
 from mosaic.errors import UsageError
 from mosaic.gateway.catalogs import Catalogs
 from mosaic.gateway.images import KINDS, geotiff, picture
+from mosaic.gateway.kept import Kept
 from mosaic.gateway.pyramid import levels, tile, tilejson, wmts
 from mosaic.gateway.served import Served
 from mosaic.gateway.style import Style, colours, computed, styled
@@ -27,18 +27,18 @@ from mosaic.storage.answer import Meta
 from mosaic.storage.conditions import known
 
 _THREADS = 4
-_KEPT = 64 << 20
-"""Bytes of tiles that are kept as they were drawn."""
 
 
 class Tiles:
-    """Tiles, TileJSON and WMTS of the served mosaics."""
+    """Tiles, TileJSON and WMTS of the served mosaics. ``kept``: files as they were drawn."""
 
-    def __init__(self, catalogs: Catalogs, gate: Gate, base: Callable[[], str]) -> None:
+    def __init__(
+        self, catalogs: Catalogs, gate: Gate, kept: Kept[bytes], base: Callable[[], str]
+    ) -> None:
         self._catalogs = catalogs
         self._gate = gate
+        self._kept = kept
         self._base = base
-        self._kept: LRUCache[str, bytes] = LRUCache(_KEPT, getsizeof=len)
         # a read waits on the background loop, so neither it nor its pool can do that
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="mosaic-tiles")
 
@@ -71,13 +71,13 @@ class Tiles:
         headers = {"ETag": f'"{told}"', "Content-Type": KINDS[kind]}
         if known(request.headers.get("If-None-Match", ""), Meta(None, headers["ETag"])):
             return web.Response(status=304, headers=headers)
-        body = self._kept.get(told)
-        if body is None:
+
+        async def draw() -> bytes:
             loop = asyncio.get_running_loop()
-            work = loop.run_in_executor(self._threads, drawn, served, self._gate, style, grid, kind)
-            body = await work
-            if len(body) <= self._kept.maxsize:
-                self._kept[told] = body
+            work = served, self._gate, style, grid, kind
+            return await loop.run_in_executor(self._threads, drawn, *work)
+
+        body = await self._kept.get(told, draw)
         return web.Response(body=body, headers=headers)
 
     async def tilejson(self, request: web.Request) -> web.Response:
