@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -215,8 +214,8 @@ def test_keys_versions_and_ranges(serve: Serve, remote: Path, server: RangeServe
     assert ask(chunk, Range=f"bytes={len(body)}-")[0] == 416
     assert ask(chunk, Range="bytes=0-1,5-6")[0] == 416
     assert ask(chunk, If_None_Match=told["etag"])[::2] == (304, b"")
-    tags = {ask(at(gateway, key))[1]["etag"] for key in (
-        "zarr.json", "B04/zarr.json", "B03/c/0/0/0", "B04/c/1/0/0", "groupby=id/B04/c/0/0/0")}  # fmt: skip
+    others = ("zarr.json", "B04/zarr.json", "B03/c/0/0/0", "B04/c/1/0/0", "groupby=id/B04/c/0/0/0")
+    tags = {ask(at(gateway, key))[1]["etag"] for key in others}
     assert len(tags | {told["etag"]}) == 6
     # the finest grid has two paths, and is drawn once
     server.reset()
@@ -290,7 +289,7 @@ def test_a_mosaic_built_anew_is_another_store(serve: Serve, tmp_path: Path) -> N
     mosaic.build(first, folder)
     gateway = serve(folder)
     old = plain(at(gateway))
-    status, told, body = ask(at(gateway, "B04/c/0/0/0"))
+    told = ask(at(gateway, "B04/c/0/0/0"))[1]
     pinned = plain(at(gateway, f"build={old.attrs['mosaic:build']}"))
     same(pinned.load(), mosaic.open(folder).load())
     pinned = plain(at(gateway, f"build={old.attrs['mosaic:build']}"))
