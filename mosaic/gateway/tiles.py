@@ -15,6 +15,7 @@ from aiohttp import web
 from odc.geo.geobox import GeoBox
 
 import mosaic
+from mosaic.cube.scripts import Reading
 from mosaic.errors import UsageError
 from mosaic.gateway.catalogs import Catalogs
 from mosaic.gateway.images import KINDS, geotiff, picture
@@ -27,6 +28,8 @@ from mosaic.storage.answer import Meta
 from mosaic.storage.conditions import known
 
 _THREADS = 4
+_KEPT = 64 << 20
+"""Bytes of numbers that are kept to be shown in other colours."""
 
 
 class Tiles:
@@ -39,6 +42,7 @@ class Tiles:
         self._gate = gate
         self._kept = kept
         self._base = base
+        self._numbers: Kept[Reading] = Kept(_KEPT, _size)
         # a read waits on the background loop, so neither it nor its pool can do that
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="mosaic-tiles")
 
@@ -71,14 +75,20 @@ class Tiles:
         headers = {"ETag": f'"{told}"', "Content-Type": KINDS[kind]}
         if known(request.headers.get("If-None-Match", ""), Meta(None, headers["ETag"])):
             return web.Response(status=304, headers=headers)
-
-        async def draw() -> bytes:
-            loop = asyncio.get_running_loop()
-            work = served, self._gate, style, grid, kind
-            return await loop.run_in_executor(self._threads, drawn, *work)
-
-        body = await self._kept.get(told, draw)
+        body = await self._kept.get(told, lambda: self._drawn(served, style, grid, kind))
         return web.Response(body=body, headers=headers)
+
+    async def _drawn(self, served: Served, style: Style, grid: GeoBox, kind: str) -> bytes:
+        """A tile as a file."""
+        loop = asyncio.get_running_loop()
+
+        async def read() -> Reading:
+            work = served, self._gate, style, grid
+            return await loop.run_in_executor(self._threads, numbers, *work)
+
+        key = served.stamp, served.name, style.bands, style.datetime, style.resampling, grid
+        got = await self._numbers.get(key, read)
+        return await loop.run_in_executor(self._threads, drawn, served, got, style, grid, kind)
 
     async def tilejson(self, request: web.Request) -> web.Response:
         """TileJSON, for maps in browsers; the query goes on to the tiles."""
@@ -109,12 +119,9 @@ class Tiles:
         return f"{self._base()}/tiles/{quote(served.name)}/{{z}}/{{x}}/{{y}}.{kind}{query}"
 
 
-def drawn(served: Served, gate: Gate, style: Style, grid: GeoBox, kind: str) -> bytes:
-    """A tile as a file, of values with their declared scale and offset.
-
-    Raises what :func:`mosaic.read` raises.
-    """
-    got = mosaic.read(
+def numbers(served: Served, gate: Gate, style: Style, grid: GeoBox) -> Reading:
+    """What a tile shows, as it is in the scenes. Raises what :func:`mosaic.read` raises."""
+    return mosaic.read(
         served.opened,
         geobox=grid,
         bands=style.bands,
@@ -122,6 +129,13 @@ def drawn(served: Served, gate: Gate, style: Style, grid: GeoBox, kind: str) -> 
         resampling=style.resampling,
         gate=gate,
     )
+
+
+def drawn(served: Served, got: Reading, style: Style, grid: GeoBox, kind: str) -> bytes:
+    """A tile as a file, of values with their declared scale and offset.
+
+    Raises UsageError for numbers that can't be shown so.
+    """
     declared = {b.name or name: b for name, a in served.opened.assets.items() for b in a.bands}
     bands = [declared.get(name) for name in got.bands]
     scaled = np.stack(
@@ -137,6 +151,10 @@ def drawn(served: Served, gate: Gate, style: Style, grid: GeoBox, kind: str) -> 
     if not style.rescale and not _bytes(got.values, style):
         raise UsageError("numbers like these need rescale=LOW,HIGH to be shown")
     return picture(kind, colours(style, values, there))
+
+
+def _size(got: Reading) -> int:
+    return int(got.values.nbytes + got.valid.nbytes)
 
 
 def _bytes(values: np.ndarray[Any, Any], style: Style) -> bool:
