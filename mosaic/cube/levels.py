@@ -33,11 +33,12 @@ def window(time: int, rows: slice, columns: slice) -> Key:
     return Key((time,), (row,), (column,))
 
 
-def there(cube: Cube, name: str, key: Key) -> bool:
-    """Whether any scene may show in a window; on the planner's thread."""
+def layers(cube: Cube, name: str, rows: slice, columns: slice) -> frozenset[int]:
+    """Layers of time of which a scene may show in a window; on the planner's thread."""
+    key = window(0, rows, columns)
     box = place_of(cube.choice.target, key.rows[0], key.columns[0]).box
     found = cube.scenes().there([cube.variables[name].asset], box)
-    return bool(found[list(key.times)].any())
+    return frozenset(np.flatnonzero(found).tolist())
 
 
 def coordinates(target: GeoBox) -> dict[str, xr.DataArray]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from aiohttp import web
 
 from mosaic.bridge import planned, pooled
 from mosaic.cube.cube import Cube
-from mosaic.cube.levels import coordinates, regridded, there, window
+from mosaic.cube.levels import coordinates, layers, regridded, window
 from mosaic.gateway.catalogs import Catalogs
 from mosaic.gateway.guard import told
 from mosaic.gateway.kept import Kept
@@ -31,6 +31,8 @@ from mosaic.storage.conditions import asked, known, same_version
 T = TypeVar("T")
 _VIEWS = 8
 """Stores that stay open."""
+_LAYERS = 1 << 18
+"""Numbers of layers of time that are remembered of windows."""
 _DRAWN = 4
 """Chunks that are drawn at a time; the others wait."""
 _JSON = "application/json"
@@ -45,6 +47,7 @@ class Zarr:
         self._gate = gate
         self._kept = kept
         self._views: Kept[View] = Kept(_VIEWS)
+        self._layers: Kept[frozenset[int]] = Kept(_LAYERS, lambda found: 8 + len(found))
         self._turns = asyncio.Semaphore(_DRAWN)
         # opening waits for the planner, so neither the loop nor its pool can do that
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="mosaic-zarr")
@@ -87,7 +90,7 @@ class Zarr:
         tag = _tag(store, place, index)
         if _has(request, tag):
             return web.Response(status=304, headers={"ETag": tag})
-        if not await self._there(view, place, at):
+        if not await self._there(store, view, place, at):
             return _missing()
         body = await self._kept.get(tag, lambda: self._chunk(view, place, at))
         return _whole(request, body, tag, _BYTES)
@@ -105,13 +108,20 @@ class Zarr:
                 view.cubes[level] = await self._waiting(lambda: regridded(base, grid))
             return view.cubes[level]
 
-    async def _there(self, view: View, place: Place, at: tuple[slice, ...]) -> bool:
+    async def _there(
+        self, store: Hashable, view: View, place: Place, at: tuple[slice, ...]
+    ) -> bool:
         """Whether there is anything to draw."""
         level, name = place
         if len(at) < 3:
             return True
         cube = await self._cube(view, level)
-        return await planned(lambda: there(cube, name, window(at[0].start, at[1], at[2])))
+
+        async def look() -> frozenset[int]:
+            return await planned(lambda: layers(cube, name, at[1], at[2]))
+
+        key = store, level, name, at[1].start, at[2].start
+        return at[0].start in await self._layers.get(key, look)
 
     async def _chunk(self, view: View, place: Place, at: tuple[slice, ...]) -> bytes:
         """A chunk as it is sent. Raises what reading raises."""
