@@ -18,6 +18,7 @@
     ├── HeaderError           a raster's header can't be read
     ├── ReadError             pixels can't be had; carries a Problem each, and its cause
     ├── CompositeError        a composite's function failed; carries items and window
+    ├── WorkerError           a worker lacks mosaic, or has another version
     ├── TiffError             a TIFF breaks its format, or its own word; carries href, what, advice
     │   ├── TiffUnsupportedError  a sound TIFF of a kind that must be read through GDAL
     │   └── TiffBlockError    a block that can't be decoded, or lies outside the file
@@ -116,6 +117,9 @@ class InputError(MosaicError):
         lines = [str(problem) for problem in self.problems]
         super().__init__("\n".join([*lines, hint] if hint else lines))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.problems, self.hint))
+
 
 class NoItemsError(InputError):
     """Nothing was found where items were looked for."""
@@ -139,6 +143,9 @@ class BrokenCatalogError(CatalogError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.problems,))
 
 
 class SearchError(MosaicError):
@@ -224,6 +231,17 @@ class HeaderError(MosaicError):
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         super().__init__(str(problem))
+
+
+class WorkerError(MosaicError):
+    """A worker of dask's that can't take part."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(f"{what}; give workers and client the same virtual-mosaic")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.what,))
 
 
 class TiffError(MosaicError):

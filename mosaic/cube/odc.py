@@ -19,6 +19,7 @@ from odc.geo.geobox import GeoBox
 from mosaic import bridge
 from mosaic.cube.odc_source import Drawn, draw, target_in
 from mosaic.cube.values import cast
+from mosaic.cube.workers import Sent, check_workers, same_version
 from mosaic.errors import ReadError, SourceMismatchError, UsageError
 from mosaic.storage import Gate, chosen_gate
 from mosaic.version import __version__
@@ -186,11 +187,16 @@ class Driver:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _arrived, (Sent(), self._gate)
+
     def __repr__(self) -> str:
         return "mosaic.odc_driver()"
 
     def new_load(self, geobox: GeoBox, *, chunks: dict[str, int] | None = None) -> Load:
-        """What all readers of a load share."""
+        """What all readers of a load share. ``chunks``: given if dask is to read them."""
+        if chunks is not None:
+            check_workers()
         return Load(self._gate, geobox)
 
     def finalise_load(self, load_state: Load) -> Load:
@@ -203,7 +209,8 @@ class Driver:
 
     @contextmanager
     def restore_env(self, env: dict[str, Any], load_state: Load) -> Iterator[Opened]:
-        """Readers that are opened within are read together."""
+        """Readers that are opened within are read together. Raises WorkerError."""
+        same_version(str(env.get(_ENV)))
         opened = Opened(load_state)
         try:
             yield opened
@@ -235,6 +242,10 @@ class Driver:
         except ImportError:
             return None
         return StacAuxReader()
+
+
+def _arrived(sent: Sent, gate: Gate) -> Driver:
+    return Driver(gate)
 
 
 def driver(gate: Gate | None, via: str | None) -> Driver:
