@@ -39,6 +39,10 @@ bench: $(VENV)/.dev  ## reads beside odc-stac, stackstac, rio-tiler, GDAL and la
 bench-composite: $(VENV)/.dev  ## a median of twelve dates beside odc-stac and xarray, at 30 ms
 	$(PY) -m tests.benchmarks.bench_composite $(ARGS)
 
+.PHONY: bench-odc
+bench-odc: $(VENV)/.dev  ## odc.stac.load by this package's driver and by its own, at 30 ms
+	$(PY) -m tests.benchmarks.bench_odc $(ARGS)
+
 .PHONY: bench-open
 bench-open: $(VENV)/.dev  ## opening a mosaic of 100,000 items, or MOSAIC_BENCH_ITEMS
 	$(PY) -m pytest -q -s -m bench tests/benchmarks/bench_open.py $(ARGS)

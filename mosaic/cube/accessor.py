@@ -14,7 +14,6 @@ from mosaic.cube.choice import Choice
 from mosaic.cube.composed import cube_of
 from mosaic.cube.cube import Cube
 from mosaic.cube.keys import Run
-from mosaic.cube.workers import Sent
 from mosaic.engine.plan import Plan
 from mosaic.engine.survey import survey
 from mosaic.errors import Problem, UsageError
@@ -79,11 +78,8 @@ class MosaicAccessor:
         return self._cube.problems
 
 
-def arrived(sent: Sent, choice: Choice, problems: Sequence[Problem] = ()) -> Cube:
-    """A cube that came from another process, and what couldn't be read in that.
-
-    ``sent`` is unpacked first, and so the version judged before anything else is.
-    """
+def arrived(choice: Choice, problems: Sequence[Problem] = ()) -> Cube:
+    """A cube that came from another process, and what couldn't be read in that."""
     found = cube_of(choice)
     found.note(problems)
     return found

@@ -19,7 +19,7 @@ from odc.geo.geobox import GeoBox
 from mosaic import bridge
 from mosaic.cube.odc_source import Drawn, draw, target_in
 from mosaic.cube.values import cast
-from mosaic.cube.workers import Sent, check_workers, same_version
+from mosaic.cube.workers import check_workers, same_version
 from mosaic.errors import ReadError, SourceMismatchError, UsageError
 from mosaic.storage import Gate, chosen_gate
 from mosaic.version import __version__
@@ -187,9 +187,6 @@ class Driver:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return _arrived, (Sent(), self._gate)
-
     def __repr__(self) -> str:
         return "mosaic.odc_driver()"
 
@@ -242,10 +239,6 @@ class Driver:
         except ImportError:
             return None
         return StacAuxReader()
-
-
-def _arrived(sent: Sent, gate: Gate) -> Driver:
-    return Driver(gate)
 
 
 def driver(gate: Gate | None, via: str | None) -> Driver:

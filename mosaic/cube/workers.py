@@ -1,32 +1,68 @@
-"""Dask's workers: what travels to them is of this version, and they have the package."""
+"""Dask's workers: what travels to them is of this version, and they have the package.
+
+What can't be unpacked on a worker ends that worker's connection, without a word to the client. So
+what travels is packed once more, and judged when it is used.
+"""
 
 from __future__ import annotations
 
+import pickle
 import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from mosaic.errors import WorkerError
 from mosaic.version import __version__
 
 
-class Sent:
-    """Goes before what travels: its arrival is an error where another version is installed."""
+class Stranger:
+    """In place of what another version sent: an error as soon as somebody asks it anything."""
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return same_version, (__version__,)
+    def __init__(self, sender: str) -> None:
+        self._sender = sender
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        same_version(self.__dict__.get("_sender", ""))
+        raise AssertionError
 
 
-def same_version(sender: str) -> Sent:
+def same_version(sender: str) -> None:
     """Raises WorkerError unless the sender's version is the one that is here."""
     if sender != __version__:
         raise WorkerError(f"this process has mosaic {__version__}, what it was sent is {sender}'s")
-    return Sent()
+
+
+def packed(made_by: Callable[..., Any], *given: Any) -> tuple[object, ...]:
+    """What ``__reduce__`` returns of an object that a function makes of what is given."""
+    try:
+        data = pickle.dumps((made_by, given))
+    except (pickle.PicklingError, AttributeError, TypeError):
+        data = b""
+    if not data or b"__main__" in data:  # functions that other processes can't look up
+        try:
+            import cloudpickle
+        except ImportError:
+            data = data or pickle.dumps((made_by, given))
+        else:
+            data = cloudpickle.dumps((made_by, given))
+    return unpacked, (__version__, data)
+
+
+def unpacked(sender: str, data: bytes) -> Any:
+    """What :func:`packed` was given, made again; a :class:`Stranger` if the version is another."""
+    if sender != __version__:
+        return Stranger(sender)
+    made_by, given = pickle.loads(data)
+    return made_by(*given)
 
 
 def check_workers() -> None:
     """Ask the workers of the current dask client, if there is one, for their versions.
 
-    Raises WorkerError for the first that lacks the package, or has another version. Workers that
-    come later are judged by what arrives there.
+    Raises WorkerError for the first that lacks the package, or has another version. A worker that
+    comes later and lacks it drops out when it is sent something, and the others do its work.
     """
     distributed = sys.modules.get("distributed")
     if distributed is None:

@@ -30,10 +30,10 @@ from mosaic.errors import ReadError, WorkerError
 from mosaic.settings import Limits, Retry
 from mosaic.storage import Gate
 from mosaic.version import __version__
-from tests.cube.conftest import Made
+from tests.cube.conftest import Made, made
 from tests.cube.test_processes import ROOT, served
 from tests.support.range_server import RangeServer
-from tests.support.scenes import item_of, utm_scene
+from tests.support.scenes import item_of, seam_scenes, utm_scene
 
 distributed = pytest.importorskip("distributed", reason="dask.distributed isn't installed")
 CHUNKS = {"x": 200, "y": 150}
@@ -45,9 +45,9 @@ def client() -> Iterator[Any]:
     told = {"n_workers": 2, "threads_per_worker": 2, "processes": True, "dashboard_address": None}
     with (
         distributed.LocalCluster(**told, silence_logs=50) as cluster,
-        distributed.Client(cluster, set_as_default=True) as made,
+        distributed.Client(cluster, set_as_default=True) as found,
     ):
-        yield made
+        yield found
 
 
 @pytest.fixture
@@ -76,9 +76,9 @@ def test_odc_stac_by_workers(client: Any, seamed: Made) -> None:
 
     box = mosaic.open(seamed.path, gate=Gate()).odc.geobox
     told: dict[str, Any] = {"geobox": box, "groupby": "solar_day"}
-    made = mosaic.odc_driver(gate=Gate())
-    whole = odc.stac.load(items_of(seamed), driver=made, **told)
-    parts = odc.stac.load(items_of(seamed), driver=made, chunks=CHUNKS, **told)
+    driver = mosaic.odc_driver(gate=Gate())
+    whole = odc.stac.load(items_of(seamed), driver=driver, **told)
+    parts = odc.stac.load(items_of(seamed), driver=driver, chunks=CHUNKS, **told)
     # both drivers' tasks may meet on one cluster: their keys differ
     theirs = odc.stac.load(items_of(seamed), chunks=CHUNKS, **told)
     assert not set(dict(parts.__dask_graph__())) & {
@@ -87,9 +87,10 @@ def test_odc_stac_by_workers(client: Any, seamed: Made) -> None:
     xr.testing.assert_identical(parts.compute(), whole)
 
 
-def test_workers_share_one_budget(client: Any, seamed: Made, tmp_path: Path) -> None:
+def test_workers_share_one_budget(client: Any, tmp_path: Path) -> None:
     """A server that refuses more than three at a time never has to."""
-    with served(seamed, tmp_path) as (server, folder):
+    large = made(tmp_path / "large", list(seam_scenes(384, 60.0, ("B03", "B04"), dates=2)))
+    with served(large, tmp_path) as (server, folder):
         want = mosaic.open(folder, gate=Gate()).load()
         server.reset()
         server.behaviour.latency = 0.03
@@ -98,12 +99,14 @@ def test_workers_share_one_budget(client: Any, seamed: Made, tmp_path: Path) -> 
         gate = Gate(limits=limits, shared_limits=tmp_path / "budget")
         found = mosaic.open(folder, gate=gate, chunks=CHUNKS).compute()
         xr.testing.assert_identical(found, want)
+        assert server.counts.requests > 50
         assert server.counts.refused == 0
-        assert server.counts.peak == 3
+        assert 1 < server.counts.peak <= 3
         # without the folder each process has a budget of its own, and the server says no
         server.reset()
         alone = Gate(limits=limits, retry=Retry(base=0.01))
-        xr.testing.assert_identical(mosaic.open(folder, gate=alone, chunks=CHUNKS).compute(), want)
+        found = mosaic.open(folder, gate=alone, chunks=CHUNKS).compute()
+        xr.testing.assert_identical(found, want)
         assert server.counts.peak > 3
         assert server.counts.refused > 0
 
@@ -166,7 +169,7 @@ def test_errors_of_workers_are_ours(client: Any, seamed: Made, tmp_path: Path) -
 def test_graphs_do_not_grow_with_the_items(tmp_path: Path) -> None:
     """Ten items or ten thousand: as many tasks, and no more bytes."""
     tasks, sizes = [], []
-    box = GeoBox.from_bbox((6.0, 44.9, 6.2, 45.0), "EPSG:32632", resolution=60)
+    box = GeoBox.from_bbox((6.0, 44.9, 6.2, 45.0), "EPSG:4326", resolution=0.001)
     one = item_of(utm_scene("s", 32632, 6.1, 44.95, 100, 60.0))
     for count in (10, 10_000):
         items = [{**one, "id": f"i{number}"} for number in range(count)]
@@ -224,14 +227,15 @@ def other(folder: Path) -> Path:
     return folder
 
 
-def test_workers_without_the_package(client: Any, seamed: Made, tmp_path: Path) -> None:
+def test_workers_without_the_package(
+    client: Any, seamed: Made, want: xr.Dataset, tmp_path: Path
+) -> None:
     lazy = mosaic.open(seamed.path, gate=Gate(), chunks=CHUNKS)
     with foreign(client, lacking(tmp_path)):
         with pytest.raises(WorkerError, match=r"worker tcp://\S+ has no mosaic; give workers"):
             mosaic.open(seamed.path, gate=Gate(), chunks=CHUNKS)
-        # one that came after it was opened
-        with pytest.raises(Exception, match="No module named 'mosaic'"):
-            lazy.B04.data[0, :10, :10].compute(resources={"foreign": 1})
+        # what was opened before it came: it drops out, and the others do its work
+        xr.testing.assert_identical(lazy.compute(), want)
 
 
 def test_workers_of_another_version(client: Any, seamed: Made, tmp_path: Path) -> None:
@@ -245,7 +249,7 @@ def test_workers_of_another_version(client: Any, seamed: Made, tmp_path: Path) -
         from tests.cube.test_like_odc import items_of
 
         box = lazy.odc.geobox
-        with pytest.raises(WorkerError):
+        with pytest.raises(WorkerError, match=told):
             odc.stac.load(
                 items_of(seamed), geobox=box, chunks={}, driver=mosaic.odc_driver(gate=Gate())
             )
