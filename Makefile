@@ -43,6 +43,10 @@ bench-composite: $(VENV)/.dev  ## a median of twelve dates beside odc-stac and x
 bench-odc: $(VENV)/.dev  ## odc.stac.load by this package's driver and by its own, at 30 ms
 	$(PY) -m tests.benchmarks.bench_odc $(ARGS)
 
+.PHONY: bench-export
+bench-export: $(VENV)/.dev  ## a COG and a Zarr store of 20,000 x 20,000 pixels: memory, kills
+	$(PY) -m tests.benchmarks.bench_export $(ARGS)
+
 .PHONY: bench-open
 bench-open: $(VENV)/.dev  ## opening a mosaic of 100,000 items, or MOSAIC_BENCH_ITEMS
 	$(PY) -m pytest -q -s -m bench tests/benchmarks/bench_open.py $(ARGS)
@@ -81,7 +85,7 @@ lint: $(VENV)/.dev  ## ruff, mypy and the import rules
 
 .PHONY: interop
 interop: $(VENV)/.dev  ## real GDAL 3.10 and newest, QGIS, R, in Debian roots (needs root, debootstrap)
-	$(PY) tests/interop/roots.py build trixie --with qgis r
+	$(PY) tests/interop/roots.py build trixie --with qgis r postgis
 	$(PY) tests/interop/roots.py build forky
 	$(PY) -m pytest -m interop tests/interop $(ARGS)
 

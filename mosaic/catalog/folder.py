@@ -19,7 +19,9 @@ import pyarrow.parquet as pq
 
 from mosaic import bridge
 from mosaic.catalog.columns import Codes, codes, combined
+from mosaic.catalog.database import is_database
 from mosaic.catalog.layout import COLLECTION, MARK, read_collection
+from mosaic.catalog.stored import Stored
 from mosaic.errors import CatalogError, MissingError, NotACatalogError, StorageError
 from mosaic.storage import Gate
 
@@ -35,13 +37,16 @@ class Folder:
 
     base: str
     """Absolute path, or URL without a slash at its end."""
-    gate: Gate
+    gate: Gate | Stored
     """Through which it is read, if it is a URL."""
 
     @classmethod
     def at(cls, source: str | os.PathLike[str], gate: Gate) -> Folder:
-        """The folder of a path or URL, of itself or of its collection."""
+        """The folder of a path or URL, of itself or of its collection; or what stands for it in
+        PostGIS."""
         text = os.fspath(source)
+        if is_database(text):
+            return cls(text, Stored.at(text))
         text = text.removesuffix(f"/{COLLECTION}").removesuffix("/catalog.json")
         if "://" in text:
             return cls(text.rstrip("/"), gate)
@@ -284,7 +289,7 @@ def _joined(ranges: Sequence[tuple[int, int]], near: int) -> list[list[int]]:
 class _Ranges(io.RawIOBase):
     """An object behind the gate as a file, as pyarrow wants one."""
 
-    def __init__(self, gate: Gate, href: str) -> None:
+    def __init__(self, gate: Gate | Stored, href: str) -> None:
         super().__init__()
         self._gate, self._href, self._at = gate, href, 0
         self._held: list[tuple[int, memoryview]] = []

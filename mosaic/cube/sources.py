@@ -27,6 +27,7 @@ from mosaic.builder.inputs import Found, Given
 from mosaic.builder.options import Options, options
 from mosaic.builder.settle import Agreed, agreed, order, settled
 from mosaic.catalog import sql
+from mosaic.catalog.database import is_database
 from mosaic.catalog.facts import asset_for, data_assets
 from mosaic.catalog.folder import Folder
 from mosaic.catalog.held import HeldColumns
@@ -122,7 +123,7 @@ def _kept(
     """:func:`_built`; one that is opened again, and hasn't changed, needn't be read again."""
     if not isinstance(source, str):
         return _built(source, gate, bands, also, place, span)
-    if "://" in source:
+    if "://" in source and not is_database(source):
         _renew(source, gate)
     version = stamp(source, gate)
     key = source, version, None if bands is None else (tuple(bands), tuple(also))

@@ -68,6 +68,11 @@ def check_workers() -> None:
     if distributed is None:
         return
     try:
+        distributed.get_worker()
+        return  # on a worker: waiting for others might be for ever
+    except (ValueError, AttributeError):
+        pass
+    try:
         client = distributed.default_client()
     except ValueError:
         return
