@@ -64,7 +64,7 @@ class _Asked:
 class Opened:
     """Readers that were opened together, in the order in which they will be asked.
 
-    All but ``add`` runs on the background loop.
+    All but ``add`` and ``end`` runs on the background loop.
     """
 
     def __init__(self, load: Load) -> None:
@@ -76,10 +76,11 @@ class Opened:
         """One that will be asked after those that are there."""
         self._waiting.append(reader)
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing is under way."""
-        return not self._begun
+    def end(self) -> None:
+        """From now on each reader is on its own."""
+        self._waiting.clear()
+        if self._begun:
+            bridge.run(self._close())
 
     async def take(self, reader: Reader, asked: _Asked) -> Drawn:
         """What a reader is asked for; the next readers are begun."""
@@ -93,9 +94,8 @@ class Opened:
         self._ahead(asked)
         return await task
 
-    async def close(self) -> None:
+    async def _close(self) -> None:
         """Give up what nobody asked for."""
-        self._waiting.clear()
         tasks = [task for _, task in self._begun.values()]
         self._begun.clear()
         await _given_up(tasks)
@@ -212,8 +212,7 @@ class Driver:
         try:
             yield opened
         finally:
-            if not opened.is_idle:
-                bridge.run(opened.close())
+            opened.end()
 
     def open(self, src: RasterSource, ctx: Opened) -> Reader:
         """A reader of one source; nothing is read yet."""
