@@ -64,7 +64,7 @@ class _Asked:
 class Opened:
     """Readers that were opened together, in the order in which they will be asked.
 
-    All but ``add`` and ``end`` runs on the background loop.
+    All but ``add`` and ``end`` run on the background loop.
     """
 
     def __init__(self, load: Load) -> None:
