@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import os
 import threading
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ _HEAD = 64 << 10
 _NEAR = 64 << 10
 """Bytes between two ranges that are fetched as one; twice that where there are many."""
 _MANY = 8
+_MOST = 16
+"""Ranges of :meth:`Folder.parts` that are asked for, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +89,20 @@ class Folder:
         """
         ranges = self._ranges(name)
         return ParquetColumns(self._file(name, ranges), self, name, groups, ranges)
+
+    def parts(self, name: str, spans: Sequence[tuple[int, int]]) -> list[bytes | memoryview]:
+        """Parts of a file in it, from a byte to another; behind a URL by few requests.
+
+        Raises :class:`~mosaic.errors.CatalogError`.
+        """
+        href = f"{self.base}/{name}"
+        try:
+            if self.remote:
+                return _fetched(self.gate, href, spans)
+            with open(href, "rb") as stream:  # noqa: PTH123 - its base is a text
+                return [os.pread(stream.fileno(), end - start, start) for start, end in spans]
+        except (OSError, StorageError) as error:
+            raise CatalogError(f"{href} can't be read: {error}") from error
 
     def parquet(self, name: str) -> pq.ParquetFile:
         """A Parquet file in it. Raises :class:`~mosaic.errors.CatalogError`."""
@@ -284,6 +302,29 @@ def _joined(ranges: Sequence[tuple[int, int]], near: int) -> list[list[int]]:
         else:
             found.append([start, end])
     return found
+
+
+def _fetched(
+    gate: Gate | Stored, href: str, spans: Sequence[tuple[int, int]]
+) -> list[bytes | memoryview]:
+    """Parts of an object, by :data:`_MOST` requests or fewer."""
+    wide = _few(spans, _MOST)
+    first, last = [one[0] for one in wide], [one[1] for one in wide]
+    held = gate.get_ranges(href, starts=first, ends=last)
+    at = [bisect_right(first, start) - 1 for start, _ in spans]
+    return [
+        held[place][start - first[place] : end - first[place]]
+        for place, (start, end) in zip(at, spans, strict=True)
+    ]
+
+
+def _few(ranges: Sequence[tuple[int, int]], most: int) -> list[list[int]]:
+    """Ranges in order, near ones as one; where they are still many, the nearest ones first."""
+    found = _joined(ranges, _NEAR)
+    if len(found) <= most:
+        return found
+    gaps = sorted(after[0] - one[1] for one, after in pairwise(found))
+    return _joined(ranges, gaps[len(found) - most - 1])
 
 
 class _Ranges(io.RawIOBase):

@@ -162,7 +162,7 @@ class _Read:
         """Scenes from the top down, as many as the bounds let."""
         rows = bridge.on_planner(lambda: _topmost(pile, self.target, FILES // assets))
         plan = scripts.plan(source.only(pile.item[rows]), **self._how())
-        ids = [source.id[int(row)].as_py() for row in pile.item[rows]]
+        ids = source.ids(pile.item[rows])
         cost = dict.fromkeys(ids, 0)
         files: dict[str, set[str]] = {}
         for one in plan.rows:

@@ -130,7 +130,7 @@ def _kept(
     known: Opened | None = gate.catalogs.get(key)
     made = known or _built(source, gate, bands, also, place, span)
     if known is None and made is not None and is_stamped(version):
-        count = len(made.id)
+        count = made.count
         if count <= _SMALL and made.total in (0, count):  # not of one window alone
             gate.catalogs.keep(key, made)
     return made
@@ -194,8 +194,7 @@ def _built(
     groups = None
     if len(document.get("mosaic:groups") or ()) > 1:
         groups = groups_of(document, target_of(_Own(document), **place), span)
-    columns = folder.columns(ITEMS, groups)
-    return open_mosaic(folder, _own(bands, also, document), document, columns)
+    return open_mosaic(folder, _own(bands, also, document), document, groups=groups)
 
 
 class _Own:
