@@ -15,7 +15,8 @@ from matplotlib.patches import Patch
 from mosaic.catalog.source import label
 from mosaic.outline import Geometries
 
-_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#666666")
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#666666")
+"""Of CRSs, the most frequent first; all others take the last."""
 _MOST = 4000
 """Footprints drawn; of more, an even sample (the title says so)."""
 
@@ -57,7 +58,7 @@ def drawn(
             for shape in mine
             for part in shapely.get_parts(shape)
         ]
-        color = _COLORS[min(position, len(_COLORS) - 1)]
+        color = COLORS[min(position, len(COLORS) - 1)]
         axes.add_collection(
             PolyCollection(rings, facecolor=color, edgecolor=color, alpha=0.35, linewidth=0.8)
         )
@@ -74,7 +75,7 @@ def drawn(
     axes.set_title(f"{title}{sample}", fontsize=10)
     handles = [
         Patch(
-            color=_COLORS[min(i, len(_COLORS) - 1)],
+            color=COLORS[min(i, len(COLORS) - 1)],
             alpha=0.5,
             label=f"{label(name)}  ({items[name]:,})",
         )

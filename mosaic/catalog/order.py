@@ -8,8 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mosaic.catalog.columns import Longs
-from mosaic.catalog.folder import ParquetColumns
+from mosaic.catalog.columns import Columns, Longs
 from mosaic.catalog.table import drawing_order
 
 Json = dict[str, Any]
@@ -18,7 +17,7 @@ NEVER = -(1 << 62)
 """Time of an item that has none."""
 
 
-def times(columns: ParquetColumns) -> Longs:
+def times(columns: Columns) -> Longs:
     """(n,) ``datetime``, else ``start_datetime``, in milliseconds since 1970; else ``NEVER``."""
     time = np.full(len(columns), NEVER, np.int64)
     for name in ("start_datetime", "datetime"):
@@ -29,7 +28,7 @@ def times(columns: ParquetColumns) -> Longs:
     return time
 
 
-def drawn(columns: ParquetColumns, document: Json, ids: pa.Array, time: Longs) -> Longs:
+def drawn(columns: Columns, document: Json, ids: pa.Array, time: Longs) -> Longs:
     """(n,) z of each item, as :func:`mosaic.catalog.table.drawing_order` has it."""
     sort = str(document["mosaic:sort"])
     ascending, name = sort[0] == "+", sort[1:]
