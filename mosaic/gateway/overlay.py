@@ -6,6 +6,7 @@ one footprint.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -121,17 +122,20 @@ class Overlay:
         """Cells of a lattice that is the same for views of a size, by the items' boxes."""
         west, south, _, north = box
         width = _width(box)
-        step = 2.0 ** np.ceil(np.log2(max(width, north - south, 1e-6) / _CELLS))
-        left, low = np.floor(west / step), np.floor(south / step)
-        across = int(np.ceil((west + width) / step) - left)
-        up = int(np.ceil(north / step) - low)
+        step = 2.0 ** math.ceil(math.log2(max(width, north - south, 1e-6) / _CELLS))
+        left, low = math.floor(west / step), math.floor(south / step)
+        across = max(1, math.ceil((west + width) / step) - left)
+        up = max(1, math.ceil(north / step) - low)
         wanted = np.zeros(len(self.row), bool)
         wanted[rows] = True
         finder = self.finder
         place = np.flatnonzero(wanted[finder.row])
-        turned = np.where(finder.east[place] < west, 360.0, 0.0)
-        first = np.floor((finder.west[place] + turned) / step) - left
-        last = np.floor((finder.east[place] + turned) / step) - left
+        # halves of a box end at 180: rounded outward, they would begin in each other's cell
+        begin = finder.west[place].astype(np.float64).clip(-180.0)
+        end = finder.east[place].astype(np.float64).clip(None, 180.0)
+        turn = np.where(end < west, 360.0, 0.0)
+        first = np.floor((begin + turn) / step) - left
+        last = np.maximum(np.ceil((end + turn) / step) - 1 - left, first)
         under = np.floor(finder.south[place] / step) - low
         over = np.floor(finder.north[place] / step) - low
         there = (first < across) & (last >= 0) & (under < up) & (over >= 0)

@@ -18,7 +18,6 @@ import aiohttp
 import numpy as np
 from PIL import Image
 
-
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
@@ -84,9 +83,7 @@ class Tab:
     def click(self, x: float, y: float) -> None:
         """Press and let go of the mouse."""
         for kind in ("mousePressed", "mouseReleased"):
-            self.call(
-                "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1
-            )
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def key(self, key: str, code: int) -> None:
         """Press and let go of a key."""
