@@ -36,7 +36,16 @@ async function start() {
   const legend = await json(of("map", "legend.json"));
   titled(legend);
   let state = read(location.hash, legend);
-  const map = newMap("map", { maxZoom: legend.levels[1] + DEEPER, worldCopyJump: true });
+  by("timeline").hidden = !legend.days.length; // before the map, which takes the room that is left
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const map = newMap("map", {
+    minZoom: 0,
+    maxZoom: legend.levels[1] + DEEPER,
+    worldCopyJump: true,
+    fadeAnimation: !still,
+    zoomAnimation: !still,
+  });
+  new ResizeObserver(() => map.invalidateSize({ pan: false })).observe(by("map"));
   map.attributionControl.setPrefix(false);
   control.scale({ imperial: false }).addTo(map);
   map.fitBounds(bounds(legend.bbox));

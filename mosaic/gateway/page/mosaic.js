@@ -11,6 +11,7 @@ export class Mosaic {
     this.map = map;
     this.legend = legend;
     this.scaled = scaled;
+    this.layers = new Set(); // more than one while new tiles come
     map.on("zoomend moveend", () => this.tell());
     by("approach").onclick = () => {
       const [lon, lat] = legend.start;
@@ -76,9 +77,12 @@ export class Mosaic {
       bounds: [[south, west], [north, east < west ? east + 360 : east]],
       keepBuffer: 1,
     });
-    const old = this.layer;
+    const before = [...this.layers];
     this.layer = layer;
-    const drop = () => old?.remove();
+    this.layers.add(layer);
+    const drop = () => {
+      for (const one of before) if (this.layers.delete(one)) one.remove();
+    };
     layer.on("load", drop);
     layer.on("loading load tileerror tileunload", () => this.tell());
     layer.addTo(this.map);

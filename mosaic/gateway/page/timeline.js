@@ -19,7 +19,6 @@ export class Timeline {
     by("after").onclick = () => this.step(1);
     by("all").onclick = () => this.pick(-1);
     addEventListener("resize", () => this.draw());
-    by("timeline").hidden = !this.days.length;
   }
 
   /** Show a time without telling anybody. */
