@@ -13,12 +13,15 @@ __all__ = [
     "__version__",
     "build",
     "check",
+    "doors",
     "env",
+    "export",
     "finder",
     "info",
     "open",
     "open_tree",
     "plan",
+    "preview",
     "query",
     "read",
     "relocate",
@@ -36,8 +39,10 @@ if TYPE_CHECKING:
     from mosaic.builder.search import Search
     from mosaic.catalog.finder import Finder
     from mosaic.checker.findings import CheckReport
+    from mosaic.cube.preview import Preview
     from mosaic.cube.scripts import Reading
     from mosaic.engine.plan import Plan
+    from mosaic.exporter.report import Exported
     from mosaic.storage import Gate as Gate
     from mosaic.storage import Stats
 
@@ -76,7 +81,8 @@ def build(
 
     ``source``: raster files, folders, globs, STAC documents or items as dicts;
     ``stac+https://…`` (a STAC API), a recipe's name, or what :func:`search` gives; one or a
-    list. ``out``: the folder, which appears whole or not at all. ``dst_crs``: ``auto``, ``utm``
+    list. ``out``: the folder, or a schema of PostGIS (``postgresql://host/db?schema=name``,
+    without a password), which appears whole or not at all. ``dst_crs``: ``auto``, ``utm``
     or a CRS. ``res``: pixel size, or (width, height), in its units. ``bbox``: west, south,
     east, north in degrees. ``bands``: asset keys, band names or common names. ``resampling``:
     rasterio's name (``nearest``), or a mapping from asset to name with ``*`` for the others.
@@ -93,10 +99,11 @@ def build(
     Raises :class:`~mosaic.errors.InputError` with a problem for each item that can't be
     indexed, :class:`~mosaic.errors.CatalogError` when the folder can't be written,
     :class:`~mosaic.errors.SearchError` when an API can't be searched,
+    :class:`~mosaic.errors.DatabaseError` for a database that can't be reached or written,
     :class:`~mosaic.errors.UsageError` for an argument that can't be meant. Then nothing has
     changed.
     """
-    from mosaic.builder.make import make
+    from mosaic.builder.home import make
     from mosaic.builder.options import options
     from mosaic.builder.search import Search, recipe_of
     from mosaic.searcher.request import flags
@@ -171,6 +178,20 @@ def check(
     )
 
 
+def doors(source: str, folder: str | os.PathLike[str]) -> list[str]:
+    """Writes the files by which GDAL and QGIS open a mosaic in PostGIS; returns their paths.
+
+    ``source``: its URL, ``postgresql://host/db?schema=name``. The files name the database as the
+    URL does (host, service, user), and never a password: libpq finds it in ``~/.pgpass`` or in a
+    service file. Raises :class:`~mosaic.errors.NotACatalogError` where there is no mosaic,
+    :class:`~mosaic.errors.DatabaseError` for a database that can't be read,
+    :class:`~mosaic.errors.UsageError` for another source.
+    """
+    from mosaic.builder.doors import write_doors
+
+    return write_doors(source, folder)
+
+
 def env(source: str | os.PathLike[str], format: str = "sh") -> str:  # noqa: A002 - the option
     """What GDAL has to be told to open a mosaic's scenes, as text; never a secret.
 
@@ -191,6 +212,87 @@ def env(source: str | os.PathLike[str], format: str = "sh") -> str:  # noqa: A00
     columns = folder.columns(ITEMS)
     found = roots(columns, columns.fields("assets"))
     return FORMATS[format](origins(found, document.get("mosaic:signing", "none")))
+
+
+def export(
+    source: Any,
+    out: str | os.PathLike[str],
+    *,
+    bbox: Sequence[float] | None = None,
+    crs: Any = None,
+    resolution: float | Sequence[float] | None = None,
+    geobox: GeoBox | None = None,
+    like: Any = None,
+    bands: Sequence[str] | str | None = None,
+    datetime: Any = None,
+    groupby: str | Callable[[dict[str, Any]], Any] | None = "all",
+    resampling: str | Mapping[str, str] | None = None,
+    dtype: Any = None,
+    method: str | Callable[[xr.Dataset], xr.Dataset] = "first",
+    over: str | None = "auto",
+    best: str | None = None,
+    mask: Mapping[str, Any] | None = None,
+    mask_dilate: int = 0,
+    raw: bool = False,
+    where: str | None = None,
+    gate: Gate | None = None,
+    via: str | None = None,
+    compress: str | None = None,
+    level: int | None = None,
+    blocksize: int = 512,
+    overview_resampling: str | None = None,
+    overwrite: bool = False,
+) -> Exported:
+    """Writes a mosaic's pixels to one file: ``out.tif``, a COG, or ``out.zarr``, a Zarr v3 store.
+
+    ``source`` and what follows up to ``via`` are those of :func:`open`, and so are the numbers;
+    ``groupby`` is ``all``, one layer as the tile indexes show it. A COG holds one layer, its bands
+    are of one type; a Zarr store has an array (time, y, x) a band, in shards. ``compress``:
+    ``deflate`` (the default), ``zstd``, ``lzw`` or ``none`` for a COG, ``zstd`` (the default),
+    ``gzip`` or ``none`` for Zarr; ``level``: how hard it tries. ``blocksize``: pixels a side of a
+    tile, or of an inner chunk. ``overview_resampling``: how a COG's overviews are made;
+    ``nearest`` or ``average`` by the bands' own. Where no scene is, a band without nodata has 0;
+    ``dtype="float32"`` makes that NaN. ``overwrite``: replace what is there, and what
+    was begun otherwise.
+
+    It is written window by window in bounded memory, read back, and then appears whole. What was
+    interrupted, by whatever, goes on when the same is asked for again. Where a client of
+    dask.distributed is present, its workers write the shards of a Zarr store.
+
+    Raises what :func:`open` and reading raise, :class:`~mosaic.errors.ExportExistsError` for a
+    target that is there, :class:`~mosaic.errors.UnfinishedError` where something else was begun,
+    :class:`~mosaic.errors.ExportError` for what can't be written or isn't as it was read.
+    """
+    from mosaic.exporter.run import export as exported
+
+    return exported(
+        source,
+        out,
+        compress=compress,
+        level=level,
+        blocksize=blocksize,
+        overview_resampling=overview_resampling,
+        overwrite=overwrite,
+        bbox=bbox,
+        crs=crs,
+        resolution=resolution,
+        geobox=geobox,
+        like=like,
+        bands=bands,
+        datetime=datetime,
+        groupby=groupby,
+        resampling=resampling,
+        dtype=dtype,
+        method=method,
+        over=over,
+        best=best,
+        mask=mask,
+        mask_dilate=mask_dilate,
+        raw=raw,
+        where=where,
+        gate=gate,
+        via=via,
+    )
 
 
 def finder(source: str | os.PathLike[str], *, gate: Gate | None = None) -> Finder:
@@ -412,6 +514,42 @@ def plan(
             "bands": bands,
         },
     )
+
+
+def preview(
+    source: Any,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    size: int = 1200,
+    bbox: Sequence[float] | None = None,
+    bands: Sequence[str] | str | None = None,
+    datetime: Any = None,
+    gate: Gate | None = None,
+    via: str | None = None,
+) -> Preview:
+    """A picture of a mosaic, in its CRS: its pixels over footprints coloured by CRS.
+
+    ``source``, ``bbox``, ``datetime``, ``gate`` and ``via`` are those of :func:`read`. ``out``: the
+    PNG to write, if any; the result has ``figure`` and ``save(path)``. ``size``: pixels of its
+    longer side. ``bands``: one, or three as red, green and blue, stretched together; by default
+    those that items tell to be so, else a stack of three, else the first band.
+
+    However large the mosaic, 384 files and 64 MB are read at most: overviews of the scenes that lie
+    on top, then of what lies below; ``drawn`` of the result's ``items`` have their pixels in
+    it, the others are outlines. A mosaic's coarse image of the whole (``overview`` of
+    :func:`build`) is read instead where it is fine enough. Raises what :func:`read` raises, and
+    :class:`~mosaic.errors.CatalogError` where the picture can't be written.
+    """
+    from mosaic.cube.preview import preview as previewed
+    from mosaic.cube.preview import target_file
+
+    path = target_file(out) if out is not None else None
+    found = previewed(
+        source, size=size, bbox=bbox, bands=bands, datetime=datetime, gate=gate, via=via
+    )
+    if path is not None:
+        found.save(path)
+    return found
 
 
 def query(source: str | os.PathLike[str], sql: str, *, gate: Gate | None = None) -> pa.Table:

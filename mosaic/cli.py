@@ -120,7 +120,7 @@ def main() -> None:
     "--out",
     metavar="DIR",
     required=True,
-    help="Folder to write; it appears whole or not at all.",
+    help="Folder, or postgresql://…, to write; it appears whole or not at all.",
 )
 @_asked
 @click.option("--recipe", metavar="NAME", help="What is known of the items: a name or a file.")
@@ -216,7 +216,7 @@ def build(
     (JSON, NDJSON) or stac-geoparquet; '-' reads a list of these, or items, from standard input.
     stac+https://… searches a STAC API, a recipe (`mosaic recipes`) the one that it knows.
     """
-    from mosaic.builder.make import make
+    from mosaic.builder.home import make
     from mosaic.builder.options import options
     from mosaic.builder.search import recipe_of
 
@@ -320,6 +320,58 @@ def info(folder: str, as_json: bool) -> None:
             _print_json(found)
         else:
             _describe(found)
+
+
+@main.command()
+@click.argument("source")
+@click.option("-o", "--out", metavar="FILE", help="PNG to write; default: the mosaic's name, here.")
+@click.option(
+    "--size",
+    type=int,
+    default=1200,
+    show_default=True,
+    metavar="N",
+    help="Pixels of the picture's longer side.",
+)
+@click.option("--bbox", type=_Bbox(), help="West,south,east,north in degrees.")
+@click.option(
+    "--bands",
+    type=_Names(),
+    help="One band, or three as red, green and blue; default: those, as items tell them.",
+)
+@click.option(
+    "--datetime",
+    "--time",
+    "datetime_",
+    metavar="WHEN",
+    help="An instant or interval: 2025-06, 2025-06-01/2025-06-15.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+def preview(
+    source: str,
+    out: str | None,
+    size: int,
+    bbox: tuple[float, ...] | None,
+    bands: tuple[str, ...] | None,
+    datetime_: str | None,
+    quiet: bool,
+) -> None:
+    """Draw the mosaic in SOURCE: its pixels over footprints coloured by CRS, as a PNG.
+
+    However large it is, only some files are read: overviews of the scenes that lie on top.
+    """
+    from mosaic.cube.preview import name_of
+
+    with _errors(False, True):
+        path = out or name_of(source)
+        made = mosaic.preview(source, path, size=size, bbox=bbox, bands=bands, datetime=datetime_)
+        if not quiet:
+            width, height = made.size
+            click.echo(
+                f"{path}: {width} x {height} pixels, {', '.join(made.bands)} of {made.drawn:,} of "
+                f"{made.items:,} items; {made.nbytes / 1e6:.1f} MB of {made.files:,} files",
+                err=True,
+            )
 
 
 @main.command()
@@ -459,6 +511,129 @@ def env(folder: str, format: str) -> None:  # noqa: A002 - the option
 
 
 @main.command()
+@click.argument("source")
+@click.argument("out")
+@click.option("--bbox", type=_Bbox(), help="West,south,east,north in degrees.")
+@click.option("--dst-crs", "crs", metavar="CRS", help="CRS; default: the mosaic's.")
+@click.option(
+    "--res",
+    "resolution",
+    type=float,
+    metavar="SIZE",
+    multiple=True,
+    help="Pixel size in units of the CRS, twice for width and height; default: the mosaic's.",
+)
+@click.option("--bands", type=_Names(), help="Assets or bands, by name; default: all.")
+@click.option("--datetime", metavar="WHEN", help="An instant or interval, such as 2025-06.")
+@click.option(
+    "--groupby",
+    metavar="BY",
+    default="all",
+    show_default=True,
+    help="Layers of time: all (one), time, solar_day, day, month, id, …, or a property.",
+)
+@click.option(
+    "--resampling",
+    metavar="METHOD",
+    multiple=True,
+    help="nearest, bilinear, …; or for one band, such as SCL=nearest. Repeatable.",
+)
+@click.option(
+    "--method",
+    metavar="METHOD",
+    default="first",
+    show_default=True,
+    help="What is made of a layer's scenes: first, last, median, mean, percentile:90, …",
+)
+@click.option("--over", metavar="BY", default="auto", help="Which items make one observation.")
+@click.option("--best", metavar="NAME", help="A band or property by which the best shows.")
+@click.option(
+    "--mask",
+    metavar="BAND=A,B",
+    multiple=True,
+    help="Pixels to hide: numbers or names, such as SCL=3,cloud_high_probability. Repeatable.",
+)
+@click.option("--mask-dilate", type=int, default=0, metavar="N", help="Pixels around these.")
+@click.option("--dtype", metavar="TYPE", help="Data type; default: the bands' own.")
+@click.option("--raw", is_flag=True, help="The files' own numbers.")
+@click.option("--where", metavar="SQL", help="A condition on items, as of `mosaic query`.")
+@click.option("--via", metavar="URL", help="A gateway that reads the scenes (`mosaic serve`).")
+@click.option(
+    "--compress", metavar="HOW", help="deflate, zstd, lzw, none; of Zarr zstd, gzip, none."
+)
+@click.option("--level", type=int, metavar="N", help="How hard the compression tries.")
+@click.option(
+    "--blocksize",
+    type=int,
+    default=512,
+    show_default=True,
+    metavar="N",
+    help="Pixels a side of a tile, or of a shard's inner chunk.",
+)
+@click.option(
+    "--overview-resampling",
+    metavar="METHOD",
+    help="nearest, average, mode, …; default: by the bands' own resampling.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace what is there, or was begun otherwise.")
+@click.option("--json", "as_json", is_flag=True, help="The report as JSON on stdout.")
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+def export(
+    source: str,
+    out: str,
+    resolution: tuple[float, ...],
+    resampling: tuple[str, ...],
+    mask: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+    **chosen: Any,
+) -> None:
+    """Write the pixels of SOURCE, a mosaic or items, to OUT: a COG (.tif) or a Zarr store (.zarr).
+
+    An export that was interrupted goes on where it stopped when the same is asked again.
+    """
+    from mosaic.exporter import words
+    from mosaic.exporter.run import export as exported
+
+    with _errors(as_json, True, "ask for the same again to go on"):
+        with _bar(quiet or as_json) as progress:
+            report = exported(
+                source,
+                out,
+                resolution=words.size(resolution),
+                resampling=words.methods(resampling),
+                mask=words.masks(mask),
+                progress=progress,
+                **chosen,
+            )
+        if as_json:
+            _print_json(report.as_dict())
+        elif not quiet:
+            layers, height, width = report.shape
+            times = f"{layers} x " if report.format == "Zarr" else ""
+            click.echo(
+                f"{_near(report.path)}: {report.format}, {len(report.bands)} x {times}{height} x "
+                f"{width} pixels, {report.bytes / 1e6:.1f} MB",
+                err=True,
+            )
+
+
+@contextmanager
+def _bar(silent: bool) -> Iterator[Callable[[str, int, int], None]]:
+    console = Console(stderr=True)
+    if silent or not console.is_terminal:
+        yield lambda step, done, total: None
+        return
+    with Progress(*Progress.get_default_columns(), console=console, transient=True) as bar:
+        task = bar.add_task("opening", total=None)
+
+        def show(step: str, done: int, total: int) -> None:
+            bar.update(task, description=step, completed=done, total=total or None)
+
+        yield show
+
+
+@main.command()
 @click.argument("folder")
 @click.argument("sql")
 @click.option("--json", "as_json", is_flag=True, help="An array of objects.")
@@ -481,6 +656,20 @@ def _cell(value: Any) -> str:
     if isinstance(value, datetime):
         return value.isoformat(timespec="seconds")
     return "" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+@main.command()
+@click.argument("source")
+@click.argument("folder")
+@click.option("--json", "as_json", is_flag=True, help="The files written, as JSON on stdout.")
+def doors(source: str, folder: str, as_json: bool) -> None:
+    """Write into FOLDER the files by which GDAL and QGIS open SOURCE, a mosaic in PostGIS."""
+    with _errors(as_json, True):
+        written = mosaic.doors(source, folder)
+        if as_json:
+            _print_json(written)
+        else:
+            click.echo(f"{len(written)} file{'s' * (len(written) != 1)} written", err=True)
 
 
 @main.command()
@@ -528,7 +717,8 @@ def serve(
 ) -> None:
     """Serve the mosaics in FOLDER… (or NAME=FOLDER) to GDAL, QGIS, R, Python and browsers.
 
-    Their scenes are read through one gate, with its limits, cache, retries and credentials.
+    Their scenes are read through one gate, with its limits, cache, retries and credentials. The
+    gateway's own address, in a browser, is a map of them.
     """
     from mosaic.gateway import command
 
@@ -540,7 +730,9 @@ def serve(
 
 
 @contextmanager
-def _errors(as_json: bool, verbose: bool) -> Iterator[None]:
+def _errors(
+    as_json: bool, verbose: bool, interrupted: str = "nothing was changed"
+) -> Iterator[None]:
     try:
         yield
     except MosaicError as error:
@@ -558,7 +750,7 @@ def _errors(as_json: bool, verbose: bool) -> Iterator[None]:
             _complain(error, problems, verbose)
         sys.exit(1)
     except KeyboardInterrupt:
-        click.echo("mosaic: interrupted; nothing was changed", err=True)
+        click.echo(f"mosaic: interrupted; {interrupted}", err=True)
         sys.exit(130)
 
 

@@ -9,7 +9,8 @@
     ├── CatalogError          a mosaic's folder can't be read or written
     │   ├── NotACatalogError  the folder holds no mosaic
     │   ├── CatalogExistsError  it holds one already, or files of somebody else
-    │   └── BrokenCatalogError  a mosaic breaks its own rules; carries a Problem each
+    │   ├── BrokenCatalogError  a mosaic breaks its own rules; carries a Problem each
+    │   └── DatabaseError     PostGIS can't be reached, or refuses
     ├── SearchError           a STAC API can't be searched, or its answers can't be believed
     │   ├── UnknownCollectionError  it has no such collection (also a LookupError)
     │   └── PagingError       its pages don't end, or change while they are read
@@ -18,6 +19,9 @@
     ├── HeaderError           a raster's header can't be read
     ├── ReadError             pixels can't be had; carries a Problem each, and its cause
     ├── CompositeError        a composite's function failed; carries items and window
+    ├── ExportError           an export can't be written, or isn't what was read
+    │   ├── ExportExistsError   its target is there already (also a FileExistsError)
+    │   └── UnfinishedError     another export of the target was begun; carries what differs
     ├── TiffError             a TIFF breaks its format, or its own word; carries href, what, advice
     │   ├── TiffUnsupportedError  a sound TIFF of a kind that must be read through GDAL
     │   └── TiffBlockError    a block that can't be decoded, or lies outside the file
@@ -59,7 +63,8 @@ def redact(href: str) -> str:
     try:
         parts = urlsplit(href)
     except ValueError:
-        return href.split("?", 1)[0]
+        scheme, _, rest = href.split("?", 1)[0].partition("://")
+        return f"{scheme}://{rest.rpartition('@')[2]}"
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, "", ""))
 
@@ -141,6 +146,10 @@ class BrokenCatalogError(CatalogError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+class DatabaseError(CatalogError):
+    """A mosaic's database that can't be reached, or that refuses."""
+
+
 class SearchError(MosaicError):
     """A STAC API that can't be searched, or whose answers can't be believed."""
 
@@ -216,6 +225,29 @@ class CompositeError(MosaicError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return (type(self), (self.method, self.what, self.items, self.window))
+
+
+class ExportError(MosaicError):
+    """An export that can't be written, or whose file isn't what was read."""
+
+
+class ExportExistsError(ExportError, FileExistsError):
+    """The target of an export is there already."""
+
+
+class UnfinishedError(ExportError):
+    """Another export of the target was begun, and is neither finished nor the same."""
+
+    def __init__(self, target: str, differences: Sequence[str]) -> None:
+        self.target = target
+        self.differences = tuple(differences)
+        super().__init__(
+            f"{target}: an unfinished export differs: {'; '.join(self.differences)}; ask for the "
+            "same to go on, or --overwrite to begin anew"
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.target, self.differences))
 
 
 class HeaderError(MosaicError):

@@ -146,6 +146,8 @@ def _run(
             exec(compile(block.text, f"README.md:{block.line}", "exec"), names)
         elif block.language == "r":
             pass  # tests/interop/test_r.py
+        elif block.language == "bash":
+            pass  # tests/interop/test_postgis.py
         elif block.language == "text":
             _tiles(block)
         else:

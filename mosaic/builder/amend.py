@@ -97,7 +97,7 @@ def _summaries(known: Json, fresh: Table) -> Json:
 def crs_after(document: Json, opened: Opened, gone: Longs, fresh: Table | None) -> list[list[Any]]:
     """[CRS, items] of the scenes, most frequent first, without some rows and with more items."""
     counts: Counter[str] = Counter({name: int(n) for name, n in document["mosaic:source_crs"]})
-    seen = np.zeros(len(opened.id), bool)
+    seen = np.zeros(opened.count, bool)
     for asset in opened.assets.values():
         mine = np.isin(asset.item, gone) & ~seen[asset.item]
         for place in asset.grids.crs_index[mine].tolist():

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mosaic.catalog import brief
+from mosaic.catalog.folder import Folder
+from mosaic.catalog.layout import BRIEF, ITEMS
+from mosaic.catalog.opened import open_mosaic
 from mosaic.catalog.table import Table
 from mosaic.outline import lonlat_union
+from mosaic.storage import default_gate
 
 Longs = npt.NDArray[np.int64]
 
@@ -17,28 +23,34 @@ MANY = 50_000
 """Items from which on their order is changed and row groups are larger."""
 GROUP = 10_000
 """Items of a row group, about, where there are many."""
+SPANS = 8
+"""Spans of time, at most: each may take two requests."""
 
 
 def arranged(table: Table) -> tuple[Longs, list[int] | None]:
     """Rows of a table in the order of ``items.parquet``, and the sizes of its row groups.
 
     Few stay as they are, in groups of whatever size (None). Many are cut into spans of time, these
-    into strips of longitude, and these by latitude: about as many spans as a span has groups.
+    into strips of longitude, and these by latitude, up and down by turns: about as many spans as a
+    span has groups, but no more than a place's whole history may take requests.
     """
     count = len(table.id)
     if count < MANY:
         return np.arange(count), None
     groups = -(-count // GROUP)
-    spans = max(1, round(groups**0.5))
+    spans = max(1, min(SPANS, round(groups**0.5)))
     strips = max(1, round((groups / spans) ** 0.5))
     box = table.lonlat[table.first_grid()]
     x = np.mod(box[:, 0] + np.mod(box[:, 2] - box[:, 0], 360.0) / 2 + 180.0, 360.0)
     y = box[:, 1] + box[:, 3]
     found: list[Longs] = []
     for span in np.array_split(np.argsort(np.array(table.datetime), kind="stable"), spans):
-        for strip in np.array_split(span[np.argsort(x[span], kind="stable")], strips):
+        for number, strip in enumerate(
+            np.array_split(span[np.argsort(x[span], kind="stable")], strips)
+        ):
+            upward = strip[np.argsort(y[strip], kind="stable")]
             parts = -(-len(strip) // GROUP)
-            found += np.array_split(strip[np.argsort(y[strip], kind="stable")], parts)
+            found += np.array_split(upward[::-1] if number % 2 else upward, parts)
     return np.concatenate(found), [len(part) for part in found]
 
 
@@ -65,3 +77,18 @@ def bounds(table: Table, order: Longs, sizes: Sequence[int]) -> list[list[Any]]:
         span = [int(own.min().astype(int)), int(own.max().astype(int))] if known else [None, None]
         found.append([*box, *span])
     return found
+
+
+def write_brief(folder: Path, document: dict[str, Any], sizes: Sequence[int]) -> dict[str, Any]:
+    """Writes ``items.arrow`` beside ``items.parquet``; returns what the collection says of it."""
+    place = Folder.at(folder, default_gate())
+    columns = place.columns(ITEMS)
+    whole = open_mosaic(place, None, document, columns)
+    told = brief.write(folder / BRIEF, columns, whole.z, whole.assets, sizes)
+    asset = {
+        "href": f"./{BRIEF}",
+        "type": "application/vnd.apache.arrow.file",
+        "title": "Times and grids of the items",
+        "roles": ["metadata"],
+    }
+    return {"mosaic:brief": told, "assets": {**document["assets"], "brief-items": asset}}

@@ -7,19 +7,35 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import orjson
+
 from mosaic.builder.publish import recover
+from mosaic.catalog.database import is_database, refuse
 from mosaic.catalog.href import location
 from mosaic.catalog.layout import COLLECTION, ITEMS, MARK, read_collection
+from mosaic.catalog.stored import Stored
 from mosaic.errors import CatalogError
 
 Json = dict[str, Any]
+_COUNTED = (".gti.gpkg", ITEMS, COLLECTION)
+"""Files whose size is told."""
 
 
 def describe(folder: str | os.PathLike[str]) -> Json:
     """What a mosaic holds, as JSON-ready values. See :func:`mosaic.info`."""
+    if is_database(folder):
+        stored = Stored.at(str(folder))
+        document = orjson.loads(stored.whole(COLLECTION))
+        return _told(stored.place.url, document, stored.taken(document["mosaic:tables"]))
     path = Path(folder).expanduser().absolute()
     recover(path)
     document = read_collection(path)
+    names = {asset["href"].removeprefix("./") for asset in document["assets"].values()}
+    kept = [path / name for name in (*names, COLLECTION) if name.endswith(_COUNTED)]
+    return _told(str(path), document, sum(one.stat().st_size for one in kept if one.exists()))
+
+
+def _told(path: str, document: Json, size: int) -> Json:
     grid = document[MARK]
     a, _, c, _, e, f = grid["transform"]
     height, width = grid["shape"]
@@ -29,7 +45,7 @@ def describe(folder: str | os.PathLike[str]) -> Json:
         if role:
             by_role[role].append(asset["href"].removeprefix("./"))
     return {
-        "path": str(path),
+        "path": path,
         "items": document["mosaic:items"],
         "assets": document["mosaic:assets"],
         "indexes": by_role["tile-index"],
@@ -45,11 +61,7 @@ def describe(folder: str | os.PathLike[str]) -> Json:
         "source_crs": [
             {"crs": name, "items": count} for name, count in document["mosaic:source_crs"]
         ],
-        "bytes": sum(
-            (path / name).stat().st_size
-            for name in (*by_role["tile-index"], ITEMS, COLLECTION)
-            if (path / name).exists()
-        ),
+        "bytes": size,
         "version": document["mosaic:version"],
     }
 
@@ -62,6 +74,7 @@ def relocate(folder: str | os.PathLike[str], base: str | None = None) -> list[st
     :class:`~mosaic.errors.NotACatalogError`, and :class:`~mosaic.errors.CatalogError` when a
     file can't be written.
     """
+    refuse(folder, "relocate")
     path = Path(folder).expanduser().absolute()
     own = read_collection(path)["mosaic:files"]
     root = location((base or str(path)).rstrip("/"))

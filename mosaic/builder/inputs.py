@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from mosaic.builder import rows
 from mosaic.builder.scan import scan
+from mosaic.catalog.database import is_database
 from mosaic.catalog.facts import RASTER_SUFFIXES
 from mosaic.catalog.href import resolve
 from mosaic.catalog.layout import VRT, is_mosaic, read_collection
@@ -125,6 +126,8 @@ def _listed(stream: IO[bytes], seen: _Seen) -> Iterator[Found]:
 
 
 def _path(name: str, seen: _Seen) -> Iterator[Found]:
+    if is_database(name):
+        raise UsageError("a database is no source: give the items that its mosaic was built from")
     if "://" in name or name.startswith("/vsi"):
         if name.lower().split("?")[0].endswith(DOCUMENTS):
             raise UsageError(

@@ -130,7 +130,10 @@ def make(
         rows, sizes = arrange.arranged(table)
         lines = table.line[rows]
         notes += write_items(folder / ITEMS, lambda: spooled.placed(lines), document, sizes)
-        document["mosaic:groups"] = arrange.bounds(table, rows, group_sizes(folder / ITEMS))
+        grouped = group_sizes(folder / ITEMS)
+        document["mosaic:groups"] = arrange.bounds(table, rows, grouped)
+        if len(table.id) >= arrange.MANY:
+            document |= arrange.write_brief(folder, document, grouped)
         if len(table.id) <= options.item_files:
             document["links"] += write_item_files(folder, spooled.lines(table.line))
         _preview(folder, table, place, document)

@@ -73,7 +73,7 @@ def rewritten(
     target, document, fresh = stand.folder, stand.document, change.fresh
     grid = change.place.grid if change.place else stand.opened.grid
     indexes = {name: replace(one, grid=grid) for name, one in stand.indexes.items()}
-    gone = stand.opened.id.take(pa.array(change.gone)).to_pylist()
+    gone = stand.opened.ids(change.gone)
     progress("items.parquet", len(stand.rows))
     lines = fresh.line if fresh is not None else np.zeros(0, np.int64)
     notes, groups = _items(stand, change, spooled, lines, into)
@@ -114,6 +114,8 @@ def rewritten(
     told = amend.amended(document, options, indexes, files, len(ids), interval, crs, fresh)
     told["mosaic:groups"] = groups
     told |= _left_out(document, change)
+    if document.get("mosaic:brief") or len(ids) >= arrange.MANY:
+        told |= arrange.write_brief(into, told, group_sizes(into / ITEMS))
     _item_files(stand, told, gone, spooled.lines(lines), into)
     _preview(into, indexes, told)
     write_stac(into, told)

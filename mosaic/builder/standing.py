@@ -73,7 +73,7 @@ def standing(folder: Path) -> Standing:
         )
     opened = open_mosaic(Folder.at(folder, default_gate()), None, document)
     columns = opened.columns
-    ids = opened.id.to_pylist()
+    ids = columns.read("id").to_pylist()
     rows = dict(zip(ids, range(len(ids)), strict=True))
     if len(rows) < len(ids):
         raise UsageError(

@@ -30,6 +30,7 @@ from mosaic.builder.spool import Spool, spool
 from mosaic.builder.standing import Standing, built_with, standing
 from mosaic.builder.tiles import Frame, frame
 from mosaic.builder.trust import contradictions
+from mosaic.catalog.database import refuse
 from mosaic.catalog.layout import ITEMS
 from mosaic.catalog.table import Table
 from mosaic.errors import InputError, Problem, UsageError
@@ -51,6 +52,7 @@ def update(
 ) -> Updated:
     """Brings a mosaic up to date. See :func:`mosaic.update`."""
     started = time.monotonic()
+    refuse(folder, "update")
     target = Path(folder).expanduser().absolute()
     recover(target)
     with holding(target) as held, uncollected():

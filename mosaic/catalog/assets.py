@@ -61,10 +61,7 @@ def asset_of(
     columns: ParquetColumns, document: Json, name: str, ids: pa.Array, traits: Codes
 ) -> Asset:
     """One asset of all items that have it, whichever key it has in them."""
-    told = document["assets"][name]
-    declared = told_bands({"bands": [stated(band) for band in told["bands"]]})
-    if declared is None:
-        raise CatalogError(f"the asset {name} of the mosaic declares no data type; build it anew")
+    declared, resampling = declaration(document, name)
     raw = bool(document.get("mosaic:raw"))
     parts = [
         _part(columns, key, rows, declared, ids, traits, raw)
@@ -82,7 +79,7 @@ def asset_of(
     return Asset(
         name=name,
         bands=declared,
-        resampling=str(told.get("mosaic:resampling") or "nearest"),
+        resampling=resampling,
         item=_stacked([part.item for part in parts], np.int64),
         key=np.repeat(np.arange(len(parts)), [len(part.item) for part in parts]),
         keys=tuple(part.key for part in parts),
@@ -95,6 +92,15 @@ def asset_of(
         variant=_stacked([p.variant + s for p, s in zip(parts, shift, strict=False)], np.int64),
         variants=tuple(variant for part in parts for variant in part.variants),
     )
+
+
+def declaration(document: Json, name: str) -> tuple[Bands, str]:
+    """What a mosaic declares of an asset's bands, and how it is resampled."""
+    told = document["assets"][name]
+    declared = told_bands({"bands": [stated(band) for band in told["bands"]]})
+    if declared is None:
+        raise CatalogError(f"the asset {name} of the mosaic declares no data type; build it anew")
+    return declared, str(told.get("mosaic:resampling") or "nearest")
 
 
 def _stacked(parts: list[Any], dtype: type, shape: tuple[int, ...] = (0,)) -> npt.NDArray[Any]:

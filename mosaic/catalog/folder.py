@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import os
 import threading
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,9 @@ import pyarrow.parquet as pq
 
 from mosaic import bridge
 from mosaic.catalog.columns import Codes, codes, combined
+from mosaic.catalog.database import is_database
 from mosaic.catalog.layout import COLLECTION, MARK, read_collection
+from mosaic.catalog.stored import Stored
 from mosaic.errors import CatalogError, MissingError, NotACatalogError, StorageError
 from mosaic.storage import Gate
 
@@ -27,6 +31,8 @@ _HEAD = 64 << 10
 _NEAR = 64 << 10
 """Bytes between two ranges that are fetched as one; twice that where there are many."""
 _MANY = 8
+_MOST = 16
+"""Ranges of :meth:`Folder.parts` that are asked for, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,13 +41,16 @@ class Folder:
 
     base: str
     """Absolute path, or URL without a slash at its end."""
-    gate: Gate
+    gate: Gate | Stored
     """Through which it is read, if it is a URL."""
 
     @classmethod
     def at(cls, source: str | os.PathLike[str], gate: Gate) -> Folder:
-        """The folder of a path or URL, of itself or of its collection."""
+        """The folder of a path or URL, of itself or of its collection; or what stands for it in
+        PostGIS."""
         text = os.fspath(source)
+        if is_database(text):
+            return cls(text, Stored.at(text))
         text = text.removesuffix(f"/{COLLECTION}").removesuffix("/catalog.json")
         if "://" in text:
             return cls(text.rstrip("/"), gate)
@@ -80,6 +89,20 @@ class Folder:
         """
         ranges = self._ranges(name)
         return ParquetColumns(self._file(name, ranges), self, name, groups, ranges)
+
+    def parts(self, name: str, spans: Sequence[tuple[int, int]]) -> list[bytes | memoryview]:
+        """Parts of a file in it, from a byte to another; behind a URL by few requests.
+
+        Raises :class:`~mosaic.errors.CatalogError`.
+        """
+        href = f"{self.base}/{name}"
+        try:
+            if self.remote:
+                return _fetched(self.gate, href, spans)
+            with open(href, "rb") as stream:  # noqa: PTH123 - its base is a text
+                return [os.pread(stream.fileno(), end - start, start) for start, end in spans]
+        except (OSError, StorageError) as error:
+            raise CatalogError(f"{href} can't be read: {error}") from error
 
     def parquet(self, name: str) -> pq.ParquetFile:
         """A Parquet file in it. Raises :class:`~mosaic.errors.CatalogError`."""
@@ -281,10 +304,33 @@ def _joined(ranges: Sequence[tuple[int, int]], near: int) -> list[list[int]]:
     return found
 
 
+def _fetched(
+    gate: Gate | Stored, href: str, spans: Sequence[tuple[int, int]]
+) -> list[bytes | memoryview]:
+    """Parts of an object, by :data:`_MOST` requests or fewer."""
+    wide = _few(spans, _MOST)
+    first, last = [one[0] for one in wide], [one[1] for one in wide]
+    held = gate.get_ranges(href, starts=first, ends=last)
+    at = [bisect_right(first, start) - 1 for start, _ in spans]
+    return [
+        held[place][start - first[place] : end - first[place]]
+        for place, (start, end) in zip(at, spans, strict=True)
+    ]
+
+
+def _few(ranges: Sequence[tuple[int, int]], most: int) -> list[list[int]]:
+    """Ranges in order, near ones as one; where they are still many, the nearest ones first."""
+    found = _joined(ranges, _NEAR)
+    if len(found) <= most:
+        return found
+    gaps = sorted(after[0] - one[1] for one, after in pairwise(found))
+    return _joined(ranges, gaps[len(found) - most - 1])
+
+
 class _Ranges(io.RawIOBase):
     """An object behind the gate as a file, as pyarrow wants one."""
 
-    def __init__(self, gate: Gate, href: str) -> None:
+    def __init__(self, gate: Gate | Stored, href: str) -> None:
         super().__init__()
         self._gate, self._href, self._at = gate, href, 0
         self._held: list[tuple[int, memoryview]] = []

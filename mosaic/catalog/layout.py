@@ -12,6 +12,8 @@ from mosaic.errors import NotACatalogError
 CATALOG = "catalog.json"
 COLLECTION = "collection.json"
 ITEMS = "items.parquet"
+BRIEF = "items.arrow"
+"""What opening takes of the items, where they are many."""
 ITEM_FILES = "items"
 """Folder of the items as JSON, where they are few."""
 PREVIEW = "preview.png"

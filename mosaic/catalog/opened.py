@@ -16,11 +16,13 @@ import pyarrow as pa
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from mosaic.catalog.assets import Asset, asset_of
+from mosaic.catalog import brief
+from mosaic.catalog.assets import Asset, asset_of, declaration
 from mosaic.catalog.columns import Columns, Longs
 from mosaic.catalog.folder import Folder, ParquetColumns
 from mosaic.catalog.href import resolve
-from mosaic.catalog.layout import ITEMS, MARK, MASK
+from mosaic.catalog.later import LaterColumns
+from mosaic.catalog.layout import BRIEF, ITEMS, MARK, MASK
 from mosaic.catalog.order import NEVER, drawn, times
 from mosaic.catalog.variants import OF_ASSET, TRAITS, Variant, traits_of
 from mosaic.errors import CatalogError, Problem, UsageError
@@ -40,8 +42,8 @@ class Opened:
     """Canonical name of its CRS."""
     grid: GeoBox
     """Its pixels."""
-    id: pa.Array
-    """(n,) ids of the items."""
+    id: pa.Array | None
+    """(n,) ids of the items; None where they are read as they are asked for (:meth:`ids`)."""
     time: Longs
     """(n,) ``datetime``, else ``start_datetime``, in milliseconds since 1970; else ``NEVER``."""
     z: Longs
@@ -58,9 +60,20 @@ class Opened:
     total: int = 0
     """Items of a mosaic of which only some row groups were opened."""
 
+    @property
+    def count(self) -> int:
+        """How many items are opened."""
+        return len(self.time)
+
+    def ids(self, rows: Longs) -> list[str]:
+        """Ids of some items."""
+        taken = self.columns.take("id", rows) if self.id is None else self.id.take(pa.array(rows))
+        found: list[str] = taken.to_pylist()
+        return found
+
     def only(self, rows: Longs) -> Opened:
         """The mosaic without the files of all other items; those stay as columns."""
-        kept = np.zeros(len(self.id), bool)
+        kept = np.zeros(self.count, bool)
         kept[rows] = True
         found = {name: asset.take(kept[asset.item]) for name, asset in self.assets.items()}
         told = hashlib.sha1(self.digest.encode() + kept.tobytes()).hexdigest()
@@ -97,11 +110,13 @@ def open_mosaic(
     assets: Sequence[str] | None = None,
     document: Json | None = None,
     columns: ParquetColumns | None = None,
+    groups: Sequence[int] | None = None,
 ) -> Opened:
     """A mosaic's items and assets, by columns.
 
     ``assets``: names of those that will be read; None for all. ``document``, ``columns``: its
-    collection and items, where they are at hand. Raises
+    collection and items, where they are at hand. ``groups``: row groups of items that are enough;
+    None for all. Raises
     :class:`~mosaic.errors.NotACatalogError` where there is no mosaic,
     :class:`~mosaic.errors.CatalogError` where it can't be read,
     :class:`~mosaic.errors.UsageError` for an asset that it hasn't.
@@ -111,7 +126,9 @@ def open_mosaic(
     unknown = [name for name in assets or () if name not in own]
     if unknown:
         raise UsageError(f"the mosaic has no asset {', '.join(unknown)}; it has {', '.join(own)}")
-    columns = folder.columns(ITEMS) if columns is None else columns
+    if columns is None and document.get("mosaic:brief"):
+        return _in_brief(folder, assets or own, document, groups)
+    columns = folder.columns(ITEMS, groups) if columns is None else columns
     sort = str(document["mosaic:sort"])[1:]
     paths = ["id", "datetime", "start_datetime", sort, *TRAITS]
     for name in assets or own:
@@ -128,8 +145,41 @@ def open_mosaic(
         raise CatalogError(
             f"{folder.base}: {ITEMS} isn't as mosaic writes it ({reason}); build it anew"
         ) from error
+    return _opened(folder, document, ids, (time, z), found, columns)
+
+
+def _in_brief(
+    folder: Folder, names: Sequence[str], document: Json, groups: Sequence[int] | None
+) -> Opened:
+    """A large mosaic, by ``items.arrow``; ``items.parquet`` is opened when a read wants it."""
+    told = document["mosaic:brief"]
+    parts = folder.parts(BRIEF, brief.spans(told, groups))
+    try:
+        table = brief.read(told, parts)
+        declared = {name: declaration(document, name) for name in names}
+        found = brief.assets_of(table, declared)
+        known = {name: table[name].combine_chunks() for name in brief.TIMES}
+        z = table["z"].to_numpy().astype(np.int64)
+    except (CatalogError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
+        raise CatalogError(
+            f"{folder.base}/{BRIEF}: {error}; open it again, or build it anew"
+        ) from error
+    later = LaterColumns(folder, ITEMS, groups, known)
+    # a file that is open stays what it was, whatever an update does
+    columns: Columns = later if folder.remote else later.file
+    return _opened(folder, document, None, (times(columns), z), found, columns)
+
+
+def _opened(
+    folder: Folder,
+    document: Json,
+    ids: pa.Array | None,
+    order: tuple[Longs, Longs],
+    assets: dict[str, Asset],
+    columns: Columns,
+) -> Opened:
     told = document[MARK]
     height, width = told["shape"]
     grid = GeoBox((height, width), Affine(*told["transform"][:6]), told["crs"])
     count = int(document.get("mosaic:items") or 0)
-    return Opened(folder.base, told["crs"], grid, ids, time, z, found, columns, total=count)
+    return Opened(folder.base, told["crs"], grid, ids, *order, assets, columns, total=count)

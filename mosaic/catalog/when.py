@@ -13,7 +13,8 @@ from mosaic.errors import UsageError
 Interval = tuple[int, int]
 """First and last millisecond since 1970, both inclusive."""
 
-_PARTIAL = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?")
+PARTIAL = re.compile(r"(\d{4})(?:-(\d\d)(?:-(\d\d))?)?")
+"""A year, a month or a day."""
 _OPEN = ("", "..")
 _EVER: Interval = (-(1 << 62), 1 << 62)
 
@@ -49,7 +50,7 @@ def _span(part: Any) -> Interval:
         return _instant(part)
     if isinstance(part, date):
         part = part.isoformat()
-    match = _PARTIAL.fullmatch(part) if isinstance(part, str) else None
+    match = PARTIAL.fullmatch(part) if isinstance(part, str) else None
     try:
         if match:
             year, month, day = (group and int(group) for group in match.groups())

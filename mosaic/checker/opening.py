@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from mosaic.builder.publish import recover
+from mosaic.catalog.database import refuse
 from mosaic.catalog.layout import CATALOG, COLLECTION, MARK
 from mosaic.checker.index import AGAIN, Mark
 from mosaic.errors import CatalogError, NotACatalogError, UsageError
@@ -23,6 +24,7 @@ def folder_of(given: str | os.PathLike[str]) -> Path:
     Raises :class:`~mosaic.errors.NotACatalogError` when there is none,
     :class:`~mosaic.errors.UsageError` for a URL.
     """
+    refuse(given, "check")
     name = os.fspath(given)
     if "://" in name:
         raise UsageError(f"{name.split('?')[0]}: check takes a folder of this machine")

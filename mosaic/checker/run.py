@@ -19,6 +19,7 @@ from mosaic.catalog.layout import CATALOG, COLLECTION, ITEMS, index_name
 from mosaic.checker import access, bands, files, footprint
 from mosaic.checker import index as index_rules
 from mosaic.checker import rows as row_rules
+from mosaic.checker.brief import brief_findings
 from mosaic.checker.drift import drift_finding
 from mosaic.checker.findings import CheckReport, Finding, finding
 from mosaic.checker.index import AGAIN, Mark
@@ -88,6 +89,7 @@ def check(
     findings = [_files(here)]
     progress("items.parquet", 0)
     findings.append(_items(here))
+    findings += brief_findings(path, document)
     findings += stac_findings(path, document, here.items, count, _schemas(schemas, offline))
     findings += _indexes(here, count, progress)
     findings += _slices_and_stacks(here)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from odc.geo.xr import xr_coords
 
 from mosaic import bridge
 from mosaic.cube.choice import Choice
@@ -68,6 +69,29 @@ class MosaicAccessor:
 
         cube = self._cube
         return bridge.on_planner(lambda: footprints(cube.scenes(), cube.choice.target))
+
+    def counts(self, of: str = "items", size: int = 512) -> xr.DataArray:
+        """(y, x) how many scenes lie over each place, by their outlines; nothing is read.
+
+        ``of``: ``items``, or ``time``: in how many layers of time there is one. ``size``: most
+        pixels of a side; a finer grid is told at the middles of coarser pixels. What scenes lack
+        within their outlines isn't known here: ``method="count"`` reads it. Raises UsageError for
+        other arguments.
+        """
+        from mosaic.cube.footprints import counts
+
+        cube = self._cube
+        found, grid = bridge.on_planner(lambda: counts(cube.scenes(), cube.choice.target, of, size))
+        coords: Any = xr_coords(grid, always_yx=True)
+        name = "items" if of == "items" else "layers"
+        return xr.DataArray(found, coords, ("y", "x"), name)
+
+    def coverage(self, of: str = "items", size: int = 512) -> Figure:
+        """:meth:`counts` as a map: how many scenes lie where, and where there is none."""
+        from mosaic.cube.footprints import coverage
+
+        cube = self._cube
+        return bridge.on_planner(lambda: coverage(cube.scenes(), cube.choice.target, of, size))
 
     def report(self) -> tuple[Problem, ...]:
         """What couldn't be read so far with ``errors="ignore"``, each once.

@@ -9,8 +9,10 @@ from typing import Any
 
 from odc.geo.geobox import GeoBox
 
+from mosaic.catalog.database import is_database
 from mosaic.catalog.layout import COLLECTION, ITEMS
 from mosaic.catalog.opened import Opened
+from mosaic.catalog.stored import Stored
 from mosaic.cube.composite import Composite
 from mosaic.cube.groups import GroupBy, Groups
 from mosaic.cube.variables import Variable
@@ -88,6 +90,8 @@ def stamp(source: str | Opened, gate: Gate) -> str:
     """The version of a source: of a mosaic's files, or of items in memory."""
     if not isinstance(source, str):
         return source.digest
+    if is_database(source):
+        return Stored.at(source).build
     whole = source.endswith(f"/{ITEMS}")
     base = source.removesuffix(f"/{ITEMS}").rstrip("/").removesuffix(f"/{COLLECTION}")
     names = [f"{base}/{name}" for name in ((ITEMS,) if whole else (COLLECTION, ITEMS))]

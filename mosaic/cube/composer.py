@@ -37,8 +37,8 @@ from mosaic.errors import Problem
 Array = npt.NDArray[Any]
 Bools = npt.NDArray[np.bool_]
 
-ROOM = 64 << 20
-"""Bytes of a block's layers."""
+ROOM = 32 << 20
+"""Bytes of a block's layers, and of the files' blocks that they are drawn from."""
 AT_ONCE = 2
 """Blocks that are under way at a time: one is fetched while another one is reduced."""
 _BATCH = 4
@@ -220,7 +220,8 @@ class Composer:
         """Some layers of a block, fed to what makes them one."""
         place = place_of(self.choice.target, tile.row, tile.column)
         request, where = await planned(lambda: layered(place, bands, self.stack.scenes, layers))
-        outcome = await draw_all(request, self.choice.gate, ignore=self.choice.ignore)
+        ignore = self.choice.ignore
+        outcome = await draw_all(request, self.choice.gate, ignore=ignore, room=ROOM)
         problems |= dict.fromkeys(outcome.problems)
         for name, whole in covered.items():
             parts = [outcome.covered[layer] for layer, _ in where[name]]

@@ -177,12 +177,12 @@ def lacking(made: Composite, mosaic: Opened, of: Longs) -> list[Problem]:
     """
     found = []
     for one in dict.fromkeys(band.asset for band in made.deciding):
-        there = np.zeros(len(mosaic.id), bool)
+        there = np.zeros(mosaic.count, bool)
         there[mosaic.assets[one].item] = True
         rows = np.flatnonzero((of >= 0) & ~there)
         what = f"it has no {one}, which tells which of its pixels show"
         advice = 'leave it out, or open with errors="ignore", which hides it'
-        ids = mosaic.id.take(rows).to_pylist()
+        ids = mosaic.ids(rows)
         found += [Problem("unjudged", what, advice, name) for name in ids]
     return found
 

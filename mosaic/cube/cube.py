@@ -346,7 +346,7 @@ def _again(same: _Same) -> Scenes:
         where=choice.where,
         span=choice.span,
     )
-    if isinstance(choice.groupby, Groups) and len(choice.groupby.of) != len(mosaic.id):
+    if isinstance(choice.groupby, Groups) and len(choice.groupby.of) != mosaic.count:
         # its layers are of all items
         mosaic = opened(choice.source, gate=choice.gate, bands=bands, where=choice.where)
     if stamp(choice.source, choice.gate) != choice.stamp:

@@ -1,46 +1,55 @@
-"""A figure of the scenes of a dataset, over its grid."""
+"""Figures of the scenes of a dataset: where they lie, and how many of them where."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from odc.geo.geobox import GeoBox
 
 from mosaic import plot
+from mosaic.catalog.columns import Longs
+from mosaic.cube.piles import coarse, counted, piled, shaped, times_counted
 from mosaic.cube.scenes import Scenes
-from mosaic.grid import canonical
-from mosaic.outline import outlines
+from mosaic.errors import UsageError
+from mosaic.grid import Floats, canonical
+
+OF = ("items", "time")
 
 
 def footprints(found: Scenes, target: GeoBox) -> Figure:
     """See ``ds.mosaic.footprints``."""
     crs = canonical(str(target.crs))
-    a, b, _, d, e, _ = tuple(target.affine)[:6]
-    size = np.array([np.hypot(a, d), np.hypot(b, e)])
-    counted = np.zeros(0, np.int64)
-    geometry: list[Any] = []
-    names: list[str] = []
-    items: dict[str, int] = {}
-    for part in found.parts.values():
-        item, first = np.unique(part.asset.item[part.rows], return_index=True)
-        grids = part.grids.take(first[~np.isin(item, counted)])  # others by another asset
-        counted = np.union1d(counted, item)
-        alike = np.column_stack([grids.crs_index, grids.shape, grids.transform])
-        _, rows, count = np.unique(alike, axis=0, return_index=True, return_counts=True)
-        grids = grids.take(rows)
-        for place, number in enumerate(count.tolist()):
-            items[grids.name(place)] = items.get(grids.name(place), 0) + number
-        made = outlines(grids, crs, np.tile(size, (len(grids), 1)))
-        geometry += list(made.geometry)
-        names += [grids.name(int(row)) for row in made.grid]
-    items = dict(sorted(items.items(), key=lambda pair: -pair[1]))
-    shapes = np.array([None, *geometry], object)[1:]
-    figure = plot.drawn(shapes, names, items, crs, f"{len(counted)} items near the grid")
+    pile = piled(found)
+    shapes = shaped(pile.grids, target)
+    names = [pile.grids.name(grid) for grid in shapes.grid.tolist()]
+    title = f"{len(pile.item):,} items near the grid"
+    figure = plot.drawn(shapes.geometry, names, pile.counts(), crs, title)
     (axes,) = figure.axes
-    corners = np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)]) * target.shape[::-1]
-    x, y = zip(*(target.affine @ (u, v) for u, v in corners.tolist()), strict=True)
-    axes.plot(x, y, color="black", linewidth=1.2)
+    axes.plot(*edge(target), color="black", linewidth=1.2)
     axes.autoscale_view()
     return figure
+
+
+def counts(found: Scenes, target: GeoBox, of: str, size: int) -> tuple[Longs, GeoBox]:
+    """See ``ds.mosaic.counts``: (H, W) numbers and their grid."""
+    if of not in OF:
+        raise UsageError(f"of={of!r}: one of {', '.join(OF)}")
+    if size < 1:
+        raise UsageError(f"size={size}: pixels of the longer side")
+    grid = coarse(target, size)
+    work = counted if of == "items" else times_counted
+    return work(piled(found), grid), grid
+
+
+def coverage(found: Scenes, target: GeoBox, of: str, size: int) -> Figure:
+    """See ``ds.mosaic.coverage``."""
+    numbers, grid = counts(found, target, of, size)
+    what = "items" if of == "items" else "layers of time"
+    return plot.counted(numbers, grid.affine, canonical(str(target.crs)), what)
+
+
+def edge(target: GeoBox) -> tuple[Floats, Floats]:
+    """(5,) x and y round a grid."""
+    corners = np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)]) * target.shape[::-1]
+    x, y = target.affine @ (corners[:, 0].astype(float), corners[:, 1].astype(float))
+    return x, y

@@ -48,7 +48,7 @@ def grouped(mosaic: Opened, rows: Longs, by: GroupBy, longitude: float) -> Group
     """
     time = microseconds(mosaic)[rows]
     keys = _keys(mosaic, rows, time, by, longitude)
-    of = np.full(len(mosaic.id), -1, np.int64)
+    of = np.full(mosaic.count, -1, np.int64)
     if by in PERIODS:
         numbers, of[rows] = np.unique(keys, return_inverse=True)
         begin = _beginning(numbers, str(by))
@@ -68,7 +68,7 @@ def parted(mosaic: Opened, groups: Groups, by: GroupBy, longitude: float) -> tup
     _, key = np.unique(_keys(mosaic, rows, time, by, longitude), return_inverse=True)
     both = groups.of[rows] * (int(key.max(initial=0)) + 1) + key
     _, first, layer = np.unique(both, return_index=True, return_inverse=True)
-    of = np.full(len(mosaic.id), -1, np.int64)
+    of = np.full(mosaic.count, -1, np.int64)
     of[rows] = layer
     return Groups(_earliest(layer, time), of), groups.of[rows][first]
 

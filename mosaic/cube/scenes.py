@@ -119,7 +119,7 @@ def scenes(
     """
     crs = canonical(str(target.crs))
     found: dict[str, Longs] = {}
-    here = np.zeros(len(mosaic.id), bool)
+    here = np.zeros(mosaic.count, bool)
     for name in dict.fromkeys((*assets, *others)):
         asset = mosaic.assets[name]
         # the mosaic's own grid was made to hold all of them
@@ -165,7 +165,7 @@ def _nothing(mosaic: Opened) -> str:
     days = known[[known.argmin(), known.argmax()]].astype("datetime64[ms]") if len(known) else []
     when = ", " + " to ".join(str(day)[:10] for day in days) if len(known) else ""
     west, south, east, north = mosaic.grid.geographic_extent.boundingbox.bbox
-    count = mosaic.total or len(mosaic.id)
+    count = mosaic.total or mosaic.count
     return (
         f"no item lies in this grid and time; {mosaic.base} has {count} items in "
         f"[{west:.2f}, {south:.2f}, {east:.2f}, {north:.2f}]{when}"

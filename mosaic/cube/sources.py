@@ -27,6 +27,7 @@ from mosaic.builder.inputs import Found, Given
 from mosaic.builder.options import Options, options
 from mosaic.builder.settle import Agreed, agreed, order, settled
 from mosaic.catalog import sql
+from mosaic.catalog.database import is_database
 from mosaic.catalog.facts import asset_for, data_assets
 from mosaic.catalog.folder import Folder
 from mosaic.catalog.held import HeldColumns
@@ -122,14 +123,14 @@ def _kept(
     """:func:`_built`; one that is opened again, and hasn't changed, needn't be read again."""
     if not isinstance(source, str):
         return _built(source, gate, bands, also, place, span)
-    if "://" in source:
+    if "://" in source and not is_database(source):
         _renew(source, gate)
     version = stamp(source, gate)
     key = source, version, None if bands is None else (tuple(bands), tuple(also))
     known: Opened | None = gate.catalogs.get(key)
     made = known or _built(source, gate, bands, also, place, span)
     if known is None and made is not None and is_stamped(version):
-        count = len(made.id)
+        count = made.count
         if count <= _SMALL and made.total in (0, count):  # not of one window alone
             gate.catalogs.keep(key, made)
     return made
@@ -193,8 +194,7 @@ def _built(
     groups = None
     if len(document.get("mosaic:groups") or ()) > 1:
         groups = groups_of(document, target_of(_Own(document), **place), span)
-    columns = folder.columns(ITEMS, groups)
-    return open_mosaic(folder, _own(bands, also, document), document, columns)
+    return open_mosaic(folder, _own(bands, also, document), document, groups=groups)
 
 
 class _Own:

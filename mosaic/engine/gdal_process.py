@@ -53,6 +53,8 @@ class _Running:
     """Who hands out its answers."""
     over: bool = False
     """Whether it answers no more; the system may tell of its end later."""
+    ended: bool = False
+    """Whether it was told to end."""
 
     def send(self, number: int, verb: str, arguments: tuple[Any, ...]) -> None:
         """Say something to it."""
@@ -60,7 +62,8 @@ class _Running:
         stdin = self.process.stdin
         assert stdin is not None
         if not stdin.is_closing():
-            stdin.write(LENGTH.pack(len(data)) + data)
+            stdin.write(LENGTH.pack(len(data)))
+            stdin.write(data)
 
     async def listen(self) -> None:
         """Hand out answers until it ends."""
@@ -86,8 +89,9 @@ class _Running:
                 answer.set_exception(Died())
 
     def end(self) -> None:
-        """End it."""
-        if self.process.returncode is None:
+        """End it, once: a second signal takes its exit code from who waits for it."""
+        if self.process.returncode is None and not self.ended:
+            self.ended = True
             with contextlib.suppress(ProcessLookupError):
                 self.process.kill()
 
@@ -134,6 +138,13 @@ class GdalProcess:
         running, self._running = self._running, None
         if running is not None:
             running.end()
+
+    async def end(self) -> None:
+        """End the process, and wait until it has gone."""
+        running = self._running
+        self.close()
+        if running is not None:
+            await running.process.wait()
 
     def after_fork(self) -> None:
         """A child has a process of its own."""

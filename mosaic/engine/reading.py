@@ -203,7 +203,7 @@ def learned(mosaic: Opened, asset: Asset, rows: Longs, raw: bool) -> Iterator[Sc
     """An asset's files as scenes, by their rows; ids and hrefs are read from the source."""
     shapes, transforms = asset.grids.shape[rows], asset.grids.transform[rows]
     hrefs, masks = mosaic.hrefs(asset, rows), mosaic.masks(asset, rows)
-    ids = mosaic.id.take(asset.item[rows]).to_pylist()
+    ids = mosaic.ids(asset.item[rows])
     for place, row in enumerate(rows.tolist()):
         variant: Variant = asset.variants[asset.variant[row]]
         height, width = shapes[place].tolist()

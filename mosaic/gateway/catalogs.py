@@ -13,6 +13,7 @@ import orjson
 from aiohttp import web
 
 from mosaic import bridge
+from mosaic.catalog.database import refuse
 from mosaic.catalog.layout import safe
 from mosaic.errors import CatalogError, UsageError
 from mosaic.gateway.copies import Copies
@@ -41,7 +42,9 @@ def named(sources: tuple[str, ...]) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for text in sources:
+        refuse(text, "serve")
         name, mark, rest = text.partition("=")
+        refuse(rest, "serve")
         given = bool(mark) and safe(name) == name
         folder = Path(rest if given else text).expanduser().absolute()
         name = name if given else safe(folder.name)

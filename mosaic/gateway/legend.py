@@ -33,7 +33,7 @@ def legend(served: Served, overlay: Overlay, levels: tuple[int, int]) -> Json:
     return {
         "name": served.name,
         "title": document.get("title") or served.name,
-        "items": len(opened.id),
+        "items": opened.count,
         "bbox": document["extent"]["spatial"]["bbox"][0],
         "start": _topmost(overlay),
         "levels": levels,

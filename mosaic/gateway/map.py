@@ -120,13 +120,13 @@ class Map:
         opened = served.opened
         items: list[Json] = [
             {
-                "id": opened.id[row].as_py(),
+                "id": name,
                 "datetime": moment(int(opened.time[row])),
                 "crs": label(overlay.grids.name(int(overlay.row[row]))),
                 "crs_index": int(overlay.grids.crs_index[overlay.row[row]]),
                 "assets": {},
             }
-            for row in rows[:_BELOW].tolist()
+            for name, row in zip(opened.ids(rows[:_BELOW]), rows[:_BELOW].tolist(), strict=True)
         ]
         place = dict(zip(rows[:_BELOW].tolist(), items, strict=True))
         site = Site("..", served.name, str(served.folder))  # as seen from /map/<mosaic>

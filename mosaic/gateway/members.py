@@ -8,8 +8,11 @@ from hashlib import blake2b
 
 import numpy as np
 import numpy.typing as npt
+from cachetools import LRUCache
 
 _SIZE = 8
+_MET = 1024
+"""Members that are remembered as they were asked for: most requests ask for the same again."""
 
 
 class Members:
@@ -22,15 +25,21 @@ class Members:
     def __init__(self, hrefs: Iterable[str]) -> None:
         self._key = secrets.token_bytes(16)
         hashes = b"".join(map(self._hash, hrefs))
+        self._met: LRUCache[str, None] = LRUCache(_MET)
         self._sorted: npt.NDArray[np.uint64] = np.unique(np.frombuffer(hashes, np.uint64))
 
     def __len__(self) -> int:
         return len(self._sorted)
 
     def __contains__(self, href: str) -> bool:
+        if href in self._met:
+            return True
         (wanted,) = np.frombuffer(self._hash(href), np.uint64)
         place = int(np.searchsorted(self._sorted, wanted))
-        return place < len(self._sorted) and bool(self._sorted[place] == wanted)
+        found = place < len(self._sorted) and bool(self._sorted[place] == wanted)
+        if found:
+            self._met[href] = None
+        return found
 
     def _hash(self, href: str) -> bytes:
         text = href.encode("utf-8", "surrogatepass")

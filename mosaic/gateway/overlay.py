@@ -51,7 +51,7 @@ class Overlay:
     @classmethod
     def of(cls, opened: Opened) -> Overlay:
         """The overlay of a mosaic."""
-        row = np.full(len(opened.id), -1, np.int64)
+        row = np.full(opened.count, -1, np.int64)
         parts: list[Grids] = []
         shift = 0
         for asset in opened.assets.values():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +16,7 @@ from cachetools import LRUCache
 from odc.geo.geobox import GeoBox
 
 import mosaic
+from mosaic.cube.scripts import Reading
 from mosaic.errors import UsageError
 from mosaic.gateway.catalogs import Catalogs
 from mosaic.gateway.images import KINDS, geotiff, picture
@@ -29,7 +30,7 @@ from mosaic.storage.conditions import known
 _KINDS = {**KINDS, "json": "application/json"}
 _THREADS = 4
 _KEPT = 64 << 20
-"""Bytes of tiles that are kept as they were drawn."""
+"""Bytes of tiles that are kept as they were drawn, and of numbers to be shown in other colours."""
 
 
 class Tiles:
@@ -40,6 +41,8 @@ class Tiles:
         self._gate = gate
         self._base = base
         self._kept: LRUCache[str, bytes] = LRUCache(_KEPT, getsizeof=len)
+        self._numbers: LRUCache[Hashable, Reading] = LRUCache(_KEPT, getsizeof=_size)
+        self._drawing: dict[str, asyncio.Future[bytes]] = {}
         # a read waits on the background loop, so neither it nor its pool can do that
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="mosaic-tiles")
 
@@ -74,12 +77,38 @@ class Tiles:
             return web.Response(status=304, headers=headers)
         body = self._kept.get(told)
         if body is None:
-            loop = asyncio.get_running_loop()
-            work = loop.run_in_executor(self._threads, drawn, served, self._gate, style, grid, kind)
-            body = await work
-            if len(body) <= self._kept.maxsize:
-                self._kept[told] = body
+            body = await self._drawn(told, served, style, grid, kind)
         return web.Response(body=body, headers=headers)
+
+    async def _drawn(
+        self, told: str, served: Served, style: Style, grid: GeoBox, kind: str
+    ) -> bytes:
+        """A tile as a file; drawn once for all who ask meanwhile."""
+        if told not in self._drawing:
+            made = asyncio.ensure_future(self._made(served, style, grid, kind))
+            self._drawing[told] = made
+            made.add_done_callback(lambda _: self._done(told))
+        body = await asyncio.shield(self._drawing[told])
+        if len(body) <= self._kept.maxsize:
+            self._kept[told] = body
+        return body
+
+    def _done(self, told: str) -> None:
+        made = self._drawing.pop(told)
+        if not made.cancelled():
+            made.exception()  # seen, though all who asked may have left
+
+    async def _made(self, served: Served, style: Style, grid: GeoBox, kind: str) -> bytes:
+        loop = asyncio.get_running_loop()
+        key = served.stamp, served.name, style.bands, style.datetime, style.resampling, grid
+        got = self._numbers.get(key)
+        if got is None:
+            got = await loop.run_in_executor(
+                self._threads, numbers, served, self._gate, style, grid
+            )
+            if _size(got) <= self._numbers.maxsize:
+                self._numbers[key] = got
+        return await loop.run_in_executor(self._threads, drawn, served, got, style, grid, kind)
 
     async def tilejson(self, request: web.Request) -> web.Response:
         """TileJSON, for maps in browsers; the query goes on to the tiles."""
@@ -110,12 +139,9 @@ class Tiles:
         return f"{self._base()}/tiles/{quote(served.name)}/{{z}}/{{x}}/{{y}}.{kind}{query}"
 
 
-def drawn(served: Served, gate: Gate, style: Style, grid: GeoBox, kind: str) -> bytes:
-    """A tile as a file (or its figures, as JSON), of values with their declared scale and offset.
-
-    Raises what :func:`mosaic.read` raises.
-    """
-    got = mosaic.read(
+def numbers(served: Served, gate: Gate, style: Style, grid: GeoBox) -> Reading:
+    """What a tile shows, as it is in the scenes. Raises what :func:`mosaic.read` raises."""
+    return mosaic.read(
         served.opened,
         geobox=grid,
         bands=style.bands,
@@ -123,6 +149,13 @@ def drawn(served: Served, gate: Gate, style: Style, grid: GeoBox, kind: str) -> 
         resampling=style.resampling,
         gate=gate,
     )
+
+
+def drawn(served: Served, got: Reading, style: Style, grid: GeoBox, kind: str) -> bytes:
+    """A tile as a file, or its figures, of values with their declared scale and offset.
+
+    Raises UsageError for numbers that can't be shown so.
+    """
     declared = {b.name or name: b for name, a in served.opened.assets.items() for b in a.bands}
     bands = [declared.get(name) for name in got.bands]
     scaled = np.stack(
@@ -140,6 +173,10 @@ def drawn(served: Served, gate: Gate, style: Style, grid: GeoBox, kind: str) -> 
     if not style.rescale and not _bytes(got.values, style):
         raise UsageError("numbers like these need rescale=LOW,HIGH to be shown")
     return picture(kind, colours(style, values, there))
+
+
+def _size(got: Reading) -> int:
+    return int(got.values.nbytes + got.valid.nbytes)
 
 
 def _bytes(values: np.ndarray[Any, Any], style: Style) -> bool:

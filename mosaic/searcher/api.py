@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import random
+import re
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,7 @@ from pystac_client.stac_api_io import StacApiIO
 
 from mosaic.errors import SearchError, UnknownCollectionError, redact
 from mosaic.searcher.refusal import brief, ended, message, title
-from mosaic.searcher.request import Flags, Request
+from mosaic.searcher.request import Flags, Request, to_the_last
 from mosaic.settings import Retry, limits_of
 from mosaic.storage.answer import retry_after
 from mosaic.storage.retry import Budget, Failure, GiveUp, Kind, decide
@@ -27,6 +28,7 @@ from mosaic.version import __version__
 
 Json = dict[str, Any]
 
+_MINOR = re.compile(r"(?<=^https://api\.stacspec\.org/)v1\.\d+\.")
 _REFUSED_BY_FAULT = 3
 """Attempts for a status 500: what an API can't do, it can't do the tenth time either."""
 _MOST_COLLECTIONS = 5000
@@ -190,6 +192,8 @@ def opened(request: Request, api: Api) -> Client | None:
     except Exception as error:  # pystac raises whatever a document that is no STAC provokes
         what = f"{request.shown}: no STAC API ({brief(error)})"
         raise SearchError(what, "give the API's root, such as https://…/v1") from error
+    # pystac-client takes v1.0 alone for a conformance class; pgstac's API sorts by v1.1
+    client.set_conforms_to([_MINOR.sub("v1.0.", uri) for uri in client.get_conforms_to()])
     return client if client.conforms_to(ConformanceClasses.ITEM_SEARCH) else None
 
 
@@ -215,10 +219,13 @@ def search(client: Client, request: Request, flags: Flags) -> ItemSearch:
         if asked and not client.conforms_to(extension):
             what = f"{request.shown} knows no {name} (its conformance lacks {extension.value})"
             raise SearchError(what, f"search without {name}")
+    arguments = flags.arguments()
+    if flags.datetime:
+        arguments["datetime"] = to_the_last(flags.datetime)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found: ItemSearch = client.search(
-            method=flags.method or _method(client), max_items=None, **flags.arguments()
+            method=flags.method or _method(client), max_items=None, **arguments
         )
     return found
 

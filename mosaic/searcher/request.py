@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 from pystac_client import ItemSearch
 
 from mosaic.catalog.href import unsigned
+from mosaic.catalog.when import PARTIAL, interval
 from mosaic.errors import UsageError
 from mosaic.grid import Bounds
 
@@ -226,6 +228,19 @@ def _datetime(given: Any) -> str:
         ".." if end is None else end.isoformat() if hasattr(end, "isoformat") else str(end)
         for end in ends
     )
+
+
+def to_the_last(datetime: str) -> str:
+    """A time as it is sent: a day, month or year ends with its last microsecond.
+
+    pystac-client ends it with its last second, and an item of the half second after is lost.
+    """
+    first, mark, last = datetime.partition("/")
+    last = last if mark else first
+    if not PARTIAL.fullmatch(last):
+        return datetime
+    end = np.datetime64(interval(last)[1], "ms")
+    return f"{first}/{end}999Z"
 
 
 _CONDITION = re.compile(r"\s*([^<>=\s]+)\s*(<=|>=|<>|<|>|=)\s*(.+?)\s*")

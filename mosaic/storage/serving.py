@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 
 from aiohttp import web
@@ -104,9 +105,9 @@ class Answers:
             raise AccessError("a text that may name other files isn't served to GDAL", href=href)
         await response.prepare(request)
         try:
-            await self._write(response, first)
+            await self._write(request, response, first)
             async for piece in pieces:
-                await self._write(response, piece)
+                await self._write(request, response, piece)
         except (StorageError, TimeoutError) as error:
             if isinstance(error, StorageError):
                 self._note(href, error)
@@ -117,9 +118,14 @@ class Answers:
         await response.write_eof()
         return response
 
-    async def _write(self, response: web.StreamResponse, piece: memoryview) -> None:
+    async def _write(
+        self, request: web.Request, response: web.StreamResponse, piece: memoryview
+    ) -> None:
         self.served += 1
-        async with asyncio.timeout(self._stall):
+        wire = request.transport
+        # a reader that took all that was sent before is not waited for
+        ready = wire is not None and wire.get_write_buffer_size() == 0 and len(piece) <= _BLOCK
+        async with contextlib.nullcontext() if ready else asyncio.timeout(self._stall):
             await response.write(piece)
         self.bytes += len(piece)
 

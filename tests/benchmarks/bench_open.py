@@ -26,7 +26,7 @@ from mosaic.cube import opening
 from mosaic.storage import Gate
 began = time.process_time()
 found = open_mosaic(Folder.at(sys.argv[1], Gate()))
-print(time.process_time() - began, len(found.id), len(found.assets))
+print(time.process_time() - began, found.count, len(found.assets))
 for told in ({}, {"groupby": "all", "chunks": {"x": 1 << 14, "y": 1 << 14}}):
     began = time.process_time()
     ds = mosaic.open(sys.argv[1], gate=Gate(), **told)

@@ -63,12 +63,18 @@ ASKED = (
         "75 x 70 degrees, a quarter",
         {"bbox": (-20, -35, 55, 35), "datetime": "2024-04-01/2024-06-30"},
     ),
+    ("2 x 2 degrees, ten years", {"bbox": (11, 47, 13, 49), "datetime": "2016/2025"}),
+    ("one place, ten years", {"bbox": (9.5, 48.0, 9.51, 48.01), "datetime": "2016/2025"}),
+    ("20 x 14 degrees, ten years", {"bbox": (-8, 36, 12, 50), "datetime": "2016/2025"}),
+    ("the world, ten days", {"bbox": (-180, -80, 180, 80), "datetime": "2020-05-01/2020-05-10"}),
+    ("half of it, a month", {"bbox": (0, -80, 180, 80), "datetime": "2018-09"}),
+    ("a tropical belt, two months", {"bbox": (-180, -5, 180, 5), "datetime": "2021-12/2022-01"}),
 )
 
 
 @pytest.mark.parametrize(("label", "asked"), ASKED)
 def test_opened_over_http(built: Path, label: str, asked: dict[str, object]) -> None:
-    names = ("collection.json", "items.parquet")
+    names = ("collection.json", "items.parquet", "items.arrow")
     with RangeServer({f"m/{name}": (built / name).read_bytes() for name in names}) as server:
         os.environ["NO_PROXY"] = "127.0.0.1"
         how = {"crs": "EPSG:4326", "resolution": 0.05, "groupby": "all"}

@@ -87,14 +87,14 @@ def test_across_180_degrees(across: tuple[Path, Path], west: float) -> None:
 def test_fewer_items_are_opened(seam: tuple[Path, Path]) -> None:
     many, one = seam
     asked: dict[str, Any] = {"bbox": (11.96, 47.47, 11.98, 47.48), "span": (0, 1748800000000)}
-    assert len(opened(many, **asked).id) < len(opened(one, **asked).id) == 16
-    assert len(opened(many).id) == 16
+    assert opened(many, **asked).count < opened(one, **asked).count == 16
+    assert opened(many).count == 16
 
 
 @pytest.fixture
 def server(seam: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[RangeServer]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    names = ("collection.json", "items.parquet")
+    names = ("collection.json", "items.parquet", "items.arrow")
     objects = {f"m/{name}": (seam[0] / name).read_bytes() for name in names}
     with RangeServer(objects) as found:
         yield found

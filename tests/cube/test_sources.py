@@ -195,7 +195,7 @@ def test_documents_behind_urls(scenes: Path, truth: Shown, tmp_path: Path) -> No
             got = mosaic.read(server.url(f"s/{name}"), geobox=BOX, gate=Gate())
             same = (got.valid[0] == truth.valid) & (~truth.valid | (got.values[0] == truth.values))
             assert same.mean() >= 0.9999
-        assert len(opened(server.url("s/items.parquet"), gate=Gate()).id) == 8
+        assert opened(server.url("s/items.parquet"), gate=Gate()).count == 8
         assert server.counts.heads == 0
         with pytest.raises(InputError, match=r"nothing\.json"):
             opened(server.url("s/nothing.json"), gate=Gate())
@@ -442,6 +442,6 @@ def test_many_items_open_quickly() -> None:
     opened(items[:1])
     one = time.process_time() - many
     print(f"{(many - began) / 2:.3f} ms an item of 2,000, {one * 1e3:.1f} ms a single one")
-    assert (len(found.id), len(found.assets)) == (2000, 3)
+    assert (found.count, len(found.assets)) == (2000, 3)
     assert many - began <= 2.0  # 0.7 where nothing else runs
     assert one <= 0.05

@@ -10,7 +10,8 @@ import pytest
 from tests.interop.roots import ROOTS, Root, RootUnavailable, build
 
 
-def _made(name: str, *groups: str) -> Root:
+def made_root(name: str, *groups: str) -> Root:
+    """A root with groups of packages, made when it isn't there."""
     try:
         return build(name, *groups)
     except RootUnavailable as error:
@@ -22,13 +23,13 @@ def _made(name: str, *groups: str) -> Root:
 @pytest.fixture(scope="session", params=list(ROOTS))
 def gdal(request: pytest.FixtureRequest) -> Root:
     """A root with GDAL 3.10 (trixie) or 3.13 (forky), made when it isn't there."""
-    return _made(request.param)
+    return made_root(request.param)
 
 
 @pytest.fixture(scope="session")
 def desktop() -> Root:
     """The root that holds QGIS 3.40 and R, with terra and stars, beside GDAL 3.10."""
-    return _made("trixie", "qgis", "r")
+    return made_root("trixie", "qgis", "r")
 
 
 @pytest.fixture(scope="session")

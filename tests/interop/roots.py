@@ -38,6 +38,7 @@ EXTRAS = {  # groups of packages that can be added to a root that is already bui
     "qgis": ("qgis", "python3-qgis", "xvfb", "xauth"),
     "r": ("r-cran-terra", "r-cran-stars", "r-cran-codetools"),
     "browser": ("chromium-headless-shell", "fonts-dejavu-core"),
+    "postgis": ("postgresql-17", "postgresql-17-postgis-3"),
 }
 
 # Arguments: the root, "private" if in a namespace, how many paths to bind, these, the command.

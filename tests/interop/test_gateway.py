@@ -7,9 +7,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pyproj
 import pytest
 import rasterio
@@ -22,7 +24,7 @@ from mosaic.settings import CacheSettings, Limits, Retry
 from mosaic.storage import Gate, Token
 from tests.interop.roots import CommandFailed, Root
 from tests.support.range_server import RangeServer
-from tests.support.scenes import read, seam_scenes
+from tests.support.scenes import read, seam_scenes, write_scenes
 from tests.support.upstream import publish
 
 pytestmark = pytest.mark.interop
@@ -177,6 +179,55 @@ def test_what_fails_fails(gdal: Root, place: Path, upstream: RangeServer, status
             np.testing.assert_array_equal(translate(gdal, source, out), want)
     finally:
         upstream.behaviour = calm
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_scenes_without_nodata(gdal: Root, place: Path, masks: bool) -> None:
+    """As files on this machine, masks inside files too; what fails, fails, but in GDAL 3.10.
+
+    There a tile that won't open is an image of zeros, and as a VRT with a mask of its own, which
+    would fail, it would lose its overviews.
+    """
+    home = Path(tempfile.mkdtemp(prefix="plain", dir=place))
+    made = [replace(one, nodata=None, hole=None) for one in seam_scenes(512, 40.0, ("B04",), 1)]
+    with RangeServer({}) as server:
+        items = write_scenes(home / "scenes", made)
+        if masks:
+            for path in (home / "scenes").rglob("*.tif"):
+                _mask(path)
+        mosaic.build(items, home / "own", resampling="bilinear")
+        document = orjson.loads(items.read_bytes())
+        for item in document["features"]:
+            path = Path(item["id"]) / "B04.tif"
+            server.objects[str(path)] = (home / "scenes" / path).read_bytes()
+            item["assets"]["B04"]["href"] = server.url(str(path))
+        mosaic.build(document["features"], home / "mosaic", resampling="bilinear")
+        with Gateway({"m": home / "mosaic"}, Options(port=0), retry=Retry(attempts=2)) as running:
+            source = f"/vsicurl/{running.url}/catalogs/m/B04.gti.gpkg"
+            out = home / f"{gdal.name}.tif"
+            for options in ([], ["-outsize", "25%", "25%"]):
+                own = str(home / "own" / FILES[0])
+                want = translate(gdal, own, home / f"{gdal.name}-own.tif", *options)
+                np.testing.assert_array_equal(translate(gdal, source, out, *options), want)
+                assert 0.4 * want.size < np.count_nonzero(want) < (0.9 if masks else 1) * want.size
+        if gdal.name == "trixie":
+            return
+        server.behaviour.forbidden = f"{made[1].id}/B04.tif"
+        with Gateway({"m": home / "mosaic"}, Options(port=0), retry=Retry(attempts=2)) as running:
+            source = f"/vsicurl/{running.url}/catalogs/m/B04.gti.gpkg"
+            with pytest.raises(CommandFailed, match="HTTP"):
+                translate(gdal, source, out)
+
+
+def _mask(path: Path) -> None:
+    """A third of the scene is no data, as a mask inside the file tells."""
+    with (
+        rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+        rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file,
+    ):
+        valid = np.full(file.shape, 255, np.uint8)
+        valid[:, : file.width // 3] = 0
+        file.write_mask(valid)
 
 
 def test_qgis_and_r_beside_python(

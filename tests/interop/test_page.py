@@ -27,7 +27,7 @@ ZOOM, LON, LAT = 12, 12.0, 47.5
 SCALE = 64000
 WIDTH, HEIGHT = 1000, 700
 HERE = f"map={ZOOM}/{LAT}/{LON}&rescale=0,{SCALE}"
-READY = "document.querySelector('#map').ariaBusy === 'false' && document.querySelector('.tile') !== null"
+READY = "document.querySelector('#map').ariaBusy === 'false' && !!document.querySelector('.tile')"
 NOTHING = (230, 234, 234)
 """What a light map shows where there is no mosaic."""
 

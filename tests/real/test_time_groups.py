@@ -82,7 +82,7 @@ def test_periods_are_pandas(by: str, shared: Path, monkeypatch: pytest.MonkeyPat
     source = opened(
         told(shared / SETS[0][0], "SR_B4"), bands=["SR_B4"], gate=Gate(), errors="ignore"
     )
-    every = np.arange(len(source.id))
+    every = np.arange(source.count)
     groups = grouped(source, every, by, 0.0)
     times = pd.to_datetime(source.time, unit="ms")
     rule = {"day": "D", "week": "W-SUN", "month": "M", "season": "Q-NOV", "year": "Y"}[by]

@@ -134,10 +134,11 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 @contextmanager
-def proxy(port: int, behind: str | None) -> Iterator[Api]:
+def proxy(port: int, behind: str | None, host: str = "") -> Iterator[Api]:
     """An HTTP server that passes on what it is asked, but for its faults.
 
-    ``behind``: host and port; None: there are only faults.
+    ``behind``: host and port; None: there are only faults. ``host``: what servers that make their
+    links of it are told as theirs.
     """
     api = Api(f"http://127.0.0.1:{port}")
     lock = threading.Lock()
@@ -159,6 +160,7 @@ def proxy(port: int, behind: str | None) -> Iterator[Api]:
                 assert behind
                 connection = http.client.HTTPConnection(behind, timeout=60)
                 headers = {"Content-Type": "application/json"} if body else {}
+                headers |= {"Host": host} if host else {}
                 connection.request(self.command, self.path, body or None, headers)
                 answer = connection.getresponse()
                 kind = answer.getheader("content-type") or "application/json"

@@ -1,0 +1,29 @@
+"""Where a mosaic is to live: in a folder, or in a schema of PostGIS."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import IO
+
+from mosaic.builder import make as folder
+from mosaic.builder import postgis
+from mosaic.builder.inputs import Source
+from mosaic.builder.make import Progress
+from mosaic.builder.options import Options
+from mosaic.builder.report import Report
+from mosaic.builder.search import Search
+from mosaic.catalog.database import is_database
+
+
+def make(
+    sources: Sequence[Source | Search],
+    out: str | os.PathLike[str],
+    options: Options,
+    progress: Progress = lambda step, done: None,
+    stdin: IO[bytes] | None = None,
+) -> Report:
+    """Builds a mosaic from sources. See :func:`mosaic.build`."""
+    if is_database(out):
+        return postgis.make_there(sources, str(out), options, progress, stdin)
+    return folder.make(sources, out, options, progress, stdin)

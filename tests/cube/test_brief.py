@@ -1,0 +1,113 @@
+"""A large mosaic opens by ``items.arrow``: alike, few bytes, never by that of another build."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow.parquet as pq
+import pytest
+
+import mosaic
+from mosaic.builder import arrange
+from mosaic.errors import CatalogError
+from mosaic.storage import Gate
+from tests.support.range_server import RangeServer
+from tests.support.scenes import seam_scenes, write_scenes
+
+HOW: dict[str, Any] = {"dst_crs": "EPSG:32632"}
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Items, one a file."""
+    folder = tmp_path_factory.mktemp("given")
+    whole = write_scenes(folder / "in", seam_scenes(64, 60.0, ("B04", "B03"), dates=4))
+    items = orjson.loads(Path(whole).read_bytes())["features"]
+    files = []
+    for item in items:
+        for asset in item["assets"].values():
+            asset["href"] = str(Path(whole).parent / asset["href"])
+        files.append(folder / f"{item['id']}.json")
+        files[-1].write_bytes(orjson.dumps(item))
+    return files
+
+
+@pytest.fixture(autouse=True)
+def groups_of_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrange, "MANY", 2)
+    monkeypatch.setattr(arrange, "GROUP", 2)
+
+
+def as_parquet(folder: Path, into: Path) -> Path:
+    """The same mosaic as it was before there was such a file."""
+    shutil.copytree(folder, into)
+    document = orjson.loads((into / "collection.json").read_bytes())
+    del document["mosaic:brief"]
+    (into / "collection.json").write_bytes(orjson.dumps(document))
+    (into / "items.arrow").unlink()
+    return into
+
+
+def same(one: Path, other: Path, **asked: Any) -> None:
+    found, want = (mosaic.read(folder, **asked) for folder in (one, other))
+    np.testing.assert_array_equal(found.values, want.values)
+    np.testing.assert_array_equal(found.valid, want.valid)
+    times = [mosaic.open(folder, **asked).time.values for folder in (one, other)]
+    np.testing.assert_array_equal(*times)
+
+
+def test_after_updates_as_built_at_once(given: list[Path], tmp_path: Path) -> None:
+    mosaic.build(given[:12], tmp_path / "m", **HOW)
+    mosaic.update(tmp_path / "m", given[12:])
+    gone = orjson.loads(given[3].read_bytes())["id"]
+    mosaic.update(tmp_path / "m", drop=[gone])
+    mosaic.check(tmp_path / "m", all=True, offline=True).raise_for_errors()
+    mosaic.build([*given[:3], *given[4:]], tmp_path / "once", **HOW)
+    tables = [pq.read_table(tmp_path / one / "items.parquet") for one in ("m", "once")]
+    ids = [sorted(table["id"].to_pylist()) for table in tables]
+    assert ids[0] == ids[1]
+    same(tmp_path / "m", tmp_path / "once")
+    same(tmp_path / "m", as_parquet(tmp_path / "once", tmp_path / "old"), datetime="2025-06-06")
+
+
+def test_behind_a_url_only_what_is_asked(
+    given: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    mosaic.build(given, tmp_path / "m", **HOW)
+    files = {f"m/{path.name}": path.read_bytes() for path in (tmp_path / "m").glob("*.*")}
+    with RangeServer(files) as server:
+        ds = mosaic.open(server.url("m"), gate=Gate(), datetime="2025-06-06", groupby="solar_day")
+        assert server.counts.requests <= 3
+        assert server.counts.bytes < sum(map(len, files.values()))
+        want = mosaic.open(tmp_path / "m", datetime="2025-06-06", groupby="solar_day")
+        np.testing.assert_array_equal(ds.time, want.time)
+        assert ds.odc.geobox == want.odc.geobox
+
+
+def test_another_build_is_told(given: list[Path], tmp_path: Path) -> None:
+    mosaic.build(given, tmp_path / "m", **HOW)
+    mosaic.build(given[1:], tmp_path / "other", **HOW)
+    (tmp_path / "m/items.arrow").write_bytes((tmp_path / "other/items.arrow").read_bytes())
+    with pytest.raises(CatalogError, match=r"items\.arrow"):
+        mosaic.open(tmp_path / "m")
+    report = mosaic.check(tmp_path / "m", offline=True)
+    assert [one.check for one in report.findings if one.level == "error"] == ["items.arrow"]
+
+
+def test_what_contradicts_items_parquet_is_found(given: list[Path], tmp_path: Path) -> None:
+    mosaic.build(given, tmp_path / "m", **HOW)
+    mosaic.build(given[1:], tmp_path / "other", **HOW)
+    names = [one / "collection.json" for one in (tmp_path / "m", tmp_path / "other")]
+    document, other = (orjson.loads(name.read_bytes()) for name in names)
+    document["mosaic:brief"] = other["mosaic:brief"]
+    names[0].write_bytes(orjson.dumps(document))
+    shutil.copy(tmp_path / "other/items.arrow", tmp_path / "m")
+    report = mosaic.check(tmp_path / "m", offline=True)
+    assert "items.arrow" in [one.check for one in report.findings if one.level == "error"]
+    with pytest.raises(CatalogError, match="other items"):
+        mosaic.open(tmp_path / "m")
