@@ -23,7 +23,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _LOG = logging.getLogger("mosaic.gateway")
 _OPEN = ("/healthz",)
 """What is answered without a token, and however long the queue."""
-_ROUTES = ("raw", "catalogs", "tiles", "zarr", "metrics", "healthz")
+_ROUTES = ("raw", "catalogs", "tiles", "zarr", "map", "page", "metrics", "metrics.json", "healthz")
 _PATH = 4096
 """Characters of a path at most."""
 

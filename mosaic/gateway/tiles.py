@@ -22,11 +22,12 @@ from mosaic.gateway.images import KINDS, geotiff, picture
 from mosaic.gateway.kept import Kept
 from mosaic.gateway.pyramid import levels, tile, tilejson, wmts
 from mosaic.gateway.served import Served
-from mosaic.gateway.style import Style, colours, computed, styled
+from mosaic.gateway.style import Style, colours, computed, figures, styled
 from mosaic.storage import Gate
 from mosaic.storage.answer import Meta
 from mosaic.storage.conditions import known
 
+_KINDS = {**KINDS, "json": "application/json"}
 _THREADS = 4
 _KEPT = 64 << 20
 """Bytes of numbers that are kept to be shown in other colours."""
@@ -65,14 +66,14 @@ class Tiles:
         z, x, y = (int(request.match_info[name]) for name in "zxy")
         style = _style(request, served)
         grid = tile(z, x, y, style.size)
-        if kind not in KINDS or grid is None:
+        if kind not in _KINDS or grid is None:
             raise web.HTTPNotFound
-        if z < _levels(served)[0]:
+        if z < shown_levels(served)[0]:
             raise UsageError(
-                f"too many scenes lie in a tile of level {z}: from {_levels(served)[0]}"
+                f"too many scenes lie in a tile of level {z}: from {shown_levels(served)[0]}"
             )
         told = hashlib.sha1(repr((served.stamp, request.path_qs)).encode()).hexdigest()
-        headers = {"ETag": f'"{told}"', "Content-Type": KINDS[kind]}
+        headers = {"ETag": f'"{told}"', "Content-Type": _KINDS[kind]}
         if known(request.headers.get("If-None-Match", ""), Meta(None, headers["ETag"])):
             return web.Response(status=304, headers=headers)
         body = await self._kept.get(told, lambda: self._drawn(served, style, grid, kind))
@@ -95,7 +96,7 @@ class Tiles:
         served = await self._mosaic(request)
         _style(request, served)
         template = self._template(request, served, "png")
-        found = tilejson(served.name, template, _bbox(served), _levels(served))
+        found = tilejson(served.name, template, _bbox(served), shown_levels(served))
         return web.Response(body=orjson.dumps(found), content_type="application/json")
 
     async def wmts(self, request: web.Request) -> web.Response:
@@ -103,7 +104,7 @@ class Tiles:
         served = await self._mosaic(request)
         _style(request, served)
         template = self._template(request, served, "png")
-        text = wmts(served.name, template, KINDS["png"], _bbox(served), _levels(served))
+        text = wmts(served.name, template, KINDS["png"], _bbox(served), shown_levels(served))
         return web.Response(text=text, content_type="application/xml")
 
     async def _mosaic(self, request: web.Request) -> Served:
@@ -132,7 +133,7 @@ def numbers(served: Served, gate: Gate, style: Style, grid: GeoBox) -> Reading:
 
 
 def drawn(served: Served, got: Reading, style: Style, grid: GeoBox, kind: str) -> bytes:
-    """A tile as a file, of values with their declared scale and offset.
+    """A tile as a file, or its figures, of values with their declared scale and offset.
 
     Raises UsageError for numbers that can't be shown so.
     """
@@ -145,8 +146,10 @@ def drawn(served: Served, got: Reading, style: Style, grid: GeoBox, kind: str) -
         ]
     )
     values, there = computed(style, scaled, got.valid)
+    names = ("expression",) if style.formula is not None else got.bands
+    if kind == "json":
+        return orjson.dumps(figures(values, there, names))
     if kind == "tif":
-        names = ("expression",) if style.formula is not None else got.bands
         return geotiff(values, there, grid, names)
     if not style.rescale and not _bytes(got.values, style):
         raise UsageError("numbers like these need rescale=LOW,HIGH to be shown")
@@ -175,7 +178,8 @@ def _bbox(served: Served) -> tuple[float, ...]:
     return tuple(served.document["extent"]["spatial"]["bbox"][0])
 
 
-def _levels(served: Served) -> tuple[int, int]:
+def shown_levels(served: Served) -> tuple[int, int]:
+    """The coarsest and the finest level of a mosaic's tiles."""
     grid = served.opened.grid
     pixel = min(abs(grid.affine.a), abs(grid.affine.e))
     return levels(pixel, bool(grid.crs and grid.crs.geographic), _bbox(served))

@@ -16,7 +16,7 @@ import mosaic
 from mosaic.gateway.app import Gateway
 from mosaic.gateway.options import Options
 from mosaic.settings import CacheSettings, Limits, Retry
-from tests.interop.conftest import _made
+from tests.interop.conftest import made_root
 from tests.interop.roots import CommandFailed, Root
 from tests.support.range_server import RangeServer
 from tests.support.scenes import read, seam_scenes
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.interop
 @pytest.fixture(scope="module")
 def gdal() -> Root:
     """GDAL 3.13; 3.10 doesn't know the codecs of today's Zarr."""
-    return _made("forky")
+    return made_root("forky")
 
 
 @pytest.fixture(scope="module")
