@@ -18,6 +18,7 @@ __all__ = [
     "export",
     "finder",
     "info",
+    "odc_driver",
     "open",
     "open_tree",
     "plan",
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from mosaic.builder.search import Search
     from mosaic.catalog.finder import Finder
     from mosaic.checker.findings import CheckReport
+    from mosaic.cube.odc import Driver
     from mosaic.cube.preview import Preview
     from mosaic.cube.scripts import Reading
     from mosaic.engine.plan import Plan
@@ -320,6 +322,20 @@ def info(folder: str | os.PathLike[str]) -> dict[str, Any]:
     from mosaic.builder.info import describe
 
     return describe(folder)
+
+
+def odc_driver(*, gate: Gate | None = None, via: str | None = None) -> Driver:
+    """A driver for ``odc.stac.load(items, driver=mosaic.odc_driver())``, eager or with dask.
+
+    Files are read through ``gate``, or the gateway ``via``, as :func:`read` reads them; each pixel
+    lies where PROJ puts it. What of a file shows is for it to say: CRS, place and nodata are the
+    file's own, scale and offset aren't applied, masks count. Raises
+    :class:`~mosaic.errors.UsageError` where odc-loader isn't installed, and in the load what
+    reading raises.
+    """
+    from mosaic.cube.odc import driver
+
+    return driver(gate, via)
 
 
 def open(  # noqa: A001 - the verb
