@@ -738,9 +738,10 @@ def update(
 
     ``source``: what has the items now, as for :func:`build`; by default the searches that the
     mosaic was built from are made again. An item that the mosaic has is replaced if its
-    ``updated`` is later, or, where none is told, if it differs. ``drop``: ids of items that go;
-    ``drop_missing``: all that the sources don't have any more. ``recipe``: file of the recipe that
-    it was built with, if that doesn't travel with the package. ``skip_bad``: as for :func:`build`.
+    ``updated`` is later, or, where none is told, if it differs. ``drop``: ids of items that go,
+    even if the sources have them; ``drop_missing``: all that the sources don't have any more.
+    ``recipe``: file of the recipe that it was built with, if that doesn't travel with the package.
+    ``skip_bad``: as for :func:`build`.
 
     What the build chose stays: CRS, pixels, bands, resampling, order, slices, stacks. The grid
     grows as it has to. Readers see the old mosaic or the new one; a second update at the same time
