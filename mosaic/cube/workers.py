@@ -61,8 +61,9 @@ def unpacked(sender: str, data: bytes) -> Any:
 def check_workers() -> None:
     """Ask the workers of the current dask client, if there is one, for their versions.
 
-    Raises WorkerError for the first that lacks the package, or has another version. A worker that
-    comes later and lacks it drops out when it is sent something, and the others do its work.
+    Raises WorkerError for the first that lacks the package, or has another version. Of workers
+    that come later only the version can be judged, when something is asked there: one without the
+    package can't unpack what it is sent, and dask.distributed drops it, or waits for ever.
     """
     distributed = sys.modules.get("distributed")
     if distributed is None:
