@@ -14,7 +14,7 @@ import pytest
 from mosaic.gateway.app import Gateway
 from mosaic.gateway.options import Options
 from mosaic.settings import Retry
-from tests.interop.conftest import _made
+from tests.interop.conftest import made_root
 from tests.support.browser import Tab, browser
 from tests.support.range_server import RangeServer
 from tests.support.scenes import ramp, seam_scenes
@@ -61,7 +61,7 @@ def gateway(built: Path) -> Iterator[Gateway]:
 
 @pytest.fixture(scope="module")
 def tab() -> Iterator[Tab]:
-    root = _made("trixie", "browser")
+    root = made_root("trixie", "browser")
     with browser(lambda words: root.command(["chromium-headless-shell", *words])) as running:
         yield running
 
