@@ -39,6 +39,10 @@ bench: $(VENV)/.dev  ## reads beside odc-stac, stackstac, rio-tiler, GDAL and la
 bench-composite: $(VENV)/.dev  ## a median of twelve dates beside odc-stac and xarray, at 30 ms
 	$(PY) -m tests.benchmarks.bench_composite $(ARGS)
 
+.PHONY: bench-odc
+bench-odc: $(VENV)/.dev  ## odc.stac.load by this package's driver and by its own, at 30 ms
+	$(PY) -m tests.benchmarks.bench_odc $(ARGS)
+
 .PHONY: bench-export
 bench-export: $(VENV)/.dev  ## a COG and a Zarr store of 20,000 x 20,000 pixels: memory, kills
 	$(PY) -m tests.benchmarks.bench_export $(ARGS)

@@ -19,10 +19,12 @@ from mosaic.gateway.catalogs import Catalogs, Pages
 from mosaic.gateway.copies import Copies
 from mosaic.gateway.door import Door
 from mosaic.gateway.guard import Guard
+from mosaic.gateway.kept import Kept
 from mosaic.gateway.map import Map
 from mosaic.gateway.metrics import CONTENT_TYPE, exposition, summary
 from mosaic.gateway.options import Options
 from mosaic.gateway.tiles import Tiles
+from mosaic.gateway.zarr import Zarr
 from mosaic.settings import CacheSettings, Limits, Retry
 from mosaic.storage import Gate
 from mosaic.storage.serving import Answers
@@ -34,6 +36,8 @@ _IDLE = 75.0
 """Seconds that a connection may rest between two requests."""
 _DOCUMENTS = 32 << 20
 """Bytes of catalogs and indexes that are kept in memory."""
+_DRAWN = 64 << 20
+"""Bytes of tiles and chunks that are kept as they were drawn."""
 _LINE = 8190
 """Bytes of a request's first line, and of a header, at most."""
 
@@ -129,9 +133,13 @@ class Gateway:
             app = web.Application(middlewares=[guard.middleware])
             app.on_response_prepare.append(guard.sign)
             app.add_routes(pages.routes())
-            tiles = Tiles(self._catalogs, self.gate, lambda: self.url)
+            kept: Kept[bytes] = Kept(_DRAWN, len)
+            tiles = Tiles(self._catalogs, self.gate, kept, lambda: self.url)
             stack.callback(tiles.close)
             app.add_routes(tiles.routes())
+            zarr = Zarr(self._catalogs, self.gate, kept)
+            stack.callback(zarr.close)
+            app.add_routes(zarr.routes())
             page = Map(self._catalogs)
             stack.callback(page.close)
             app.add_routes(page.routes())
