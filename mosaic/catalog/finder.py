@@ -99,7 +99,12 @@ class Finder:
         halves = [(west, south, 180.0, north), (-180.0, south, east, north)]
         parts = [box] if west <= east else halves
         found = [self._part(part, first, last) for part in parts]
-        return np.unique(self.row[np.concatenate(found)])
+        hits = self.row[np.concatenate(found)]
+        if len(hits) < _FEW:
+            return np.unique(hits)
+        kept = np.zeros(len(self.id), bool)  # of so many quicker than to sort them
+        kept[hits] = True
+        return np.flatnonzero(kept)
 
     def _part(self, box: Bounds, first: int, last: int) -> Longs:
         if last - first > _FEW:
