@@ -39,6 +39,10 @@ bench: $(VENV)/.dev  ## reads beside odc-stac, stackstac, rio-tiler, GDAL and la
 bench-composite: $(VENV)/.dev  ## a median of twelve dates beside odc-stac and xarray, at 30 ms
 	$(PY) -m tests.benchmarks.bench_composite $(ARGS)
 
+.PHONY: bench-odc
+bench-odc: $(VENV)/.dev  ## odc.stac.load by this package's driver and by its own, at 30 ms
+	$(PY) -m tests.benchmarks.bench_odc $(ARGS)
+
 .PHONY: bench-export
 bench-export: $(VENV)/.dev  ## a COG and a Zarr store of 20,000 x 20,000 pixels: memory, kills
 	$(PY) -m tests.benchmarks.bench_export $(ARGS)
@@ -81,7 +85,7 @@ lint: $(VENV)/.dev  ## ruff, mypy and the import rules
 
 .PHONY: interop
 interop: $(VENV)/.dev  ## real GDAL 3.10 and newest, QGIS, R, in Debian roots (needs root, debootstrap)
-	$(PY) tests/interop/roots.py build trixie --with qgis r postgis
+	$(PY) tests/interop/roots.py build trixie --with qgis r postgis browser
 	$(PY) tests/interop/roots.py build forky
 	$(PY) -m pytest -m interop tests/interop $(ARGS)
 
@@ -93,6 +97,11 @@ fuzz: $(VENV)/.dev  ## the TIFF parser under a coverage-guided fuzzer (ARGS= for
 .PHONY: sample
 sample: $(VENV)/.core  ## build catalogs/sample and the README's picture anew
 	$(PY) -m catalogs.make_sample
+
+.PHONY: page
+page: $(VENV)/.dev  ## the README's picture of the map page anew (needs root, debootstrap)
+	$(PY) tests/interop/roots.py build trixie --with browser
+	$(PY) -m catalogs.make_page
 
 .PHONY: clean
 clean:  ## remove .venv and what the demo made

@@ -18,6 +18,7 @@ __all__ = [
     "export",
     "finder",
     "info",
+    "odc_driver",
     "open",
     "open_tree",
     "plan",
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from mosaic.builder.search import Search
     from mosaic.catalog.finder import Finder
     from mosaic.checker.findings import CheckReport
+    from mosaic.cube.odc import Driver
     from mosaic.cube.preview import Preview
     from mosaic.cube.scripts import Reading
     from mosaic.engine.plan import Plan
@@ -320,6 +322,20 @@ def info(folder: str | os.PathLike[str]) -> dict[str, Any]:
     from mosaic.builder.info import describe
 
     return describe(folder)
+
+
+def odc_driver(*, gate: Gate | None = None, via: str | None = None) -> Driver:
+    """A driver for ``odc.stac.load(items, driver=mosaic.odc_driver())``, eager or with dask.
+
+    Files are read through ``gate``, or the gateway ``via``, as :func:`read` reads them; each pixel
+    lies where PROJ puts it. What of a file shows is for it to say: CRS, place and nodata are the
+    file's own, scale and offset aren't applied, masks count. Raises
+    :class:`~mosaic.errors.UsageError` where odc-loader isn't installed, and in the load what
+    reading raises.
+    """
+    from mosaic.cube.odc import driver
+
+    return driver(gate, via)
 
 
 def open(  # noqa: A001 - the verb
@@ -722,9 +738,10 @@ def update(
 
     ``source``: what has the items now, as for :func:`build`; by default the searches that the
     mosaic was built from are made again. An item that the mosaic has is replaced if its
-    ``updated`` is later, or, where none is told, if it differs. ``drop``: ids of items that go;
-    ``drop_missing``: all that the sources don't have any more. ``recipe``: file of the recipe that
-    it was built with, if that doesn't travel with the package. ``skip_bad``: as for :func:`build`.
+    ``updated`` is later, or, where none is told, if it differs. ``drop``: ids of items that go,
+    even if the sources have them; ``drop_missing``: all that the sources don't have any more.
+    ``recipe``: file of the recipe that it was built with, if that doesn't travel with the package.
+    ``skip_bad``: as for :func:`build`.
 
     What the build chose stays: CRS, pixels, bands, resampling, order, slices, stacks. The grid
     grows as it has to. Readers see the old mosaic or the new one; a second update at the same time

@@ -717,7 +717,8 @@ def serve(
 ) -> None:
     """Serve the mosaics in FOLDER… (or NAME=FOLDER) to GDAL, QGIS, R, Python and browsers.
 
-    Their scenes are read through one gate, with its limits, cache, retries and credentials.
+    Their scenes are read through one gate, with its limits, cache, retries and credentials. The
+    gateway's own address, in a browser, is a map of them.
     """
     from mosaic.gateway import command
 

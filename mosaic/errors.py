@@ -19,6 +19,7 @@
     ├── HeaderError           a raster's header can't be read
     ├── ReadError             pixels can't be had; carries a Problem each, and its cause
     ├── CompositeError        a composite's function failed; carries items and window
+    ├── WorkerError           a worker lacks mosaic, or has another version
     ├── ExportError           an export can't be written, or isn't what was read
     │   ├── ExportExistsError   its target is there already (also a FileExistsError)
     │   └── UnfinishedError     another export of the target was begun; carries what differs
@@ -121,6 +122,9 @@ class InputError(MosaicError):
         lines = [str(problem) for problem in self.problems]
         super().__init__("\n".join([*lines, hint] if hint else lines))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.problems, self.hint))
+
 
 class NoItemsError(InputError):
     """Nothing was found where items were looked for."""
@@ -144,6 +148,9 @@ class BrokenCatalogError(CatalogError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.problems,))
 
 
 class DatabaseError(CatalogError):
@@ -256,6 +263,17 @@ class HeaderError(MosaicError):
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         super().__init__(str(problem))
+
+
+class WorkerError(MosaicError):
+    """A worker of dask's that can't take part."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        super().__init__(f"{what}; give workers and client the same virtual-mosaic")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.what,))
 
 
 class TiffError(MosaicError):

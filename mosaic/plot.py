@@ -23,7 +23,8 @@ from matplotlib.transforms import Affine2D
 from mosaic.catalog.source import label
 from mosaic.outline import Geometries
 
-_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#666666")
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#666666")
+"""Of CRSs, the most frequent first; all others take the last."""
 _MOST = 4000
 """Footprints drawn; of more, an even sample (the title says so)."""
 _LEGEND = 12
@@ -198,7 +199,7 @@ def _outlined(
             for shape in mine
             for part in shapely.get_parts(shape)
         ]
-        color = _COLORS[min(position, len(_COLORS) - 1)]
+        color = COLORS[min(position, len(COLORS) - 1)]
         drawn = PolyCollection(
             rings, facecolor=color, edgecolor=color, alpha=0.35, linewidth=0.8, zorder=1
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +19,8 @@ class Sift:
 
     stand: Standing
     """The mosaic."""
+    drop: Collection[str] = ()
+    """Ids of items that aren't wanted, in whatever state they are given."""
     seen: set[str] = field(default_factory=set)
     """Ids of all that were given."""
     same: int = 0
@@ -42,6 +44,8 @@ class Sift:
                 held = ", ".join(str(known) for known in sorted(stand.collections, key=str))
                 what = f"is of the collection {origin}, the mosaic's items are of {held}"
                 yield Problem("collection", what, "build them together", name)
+                continue
+            if name in self.drop:
                 continue
             row = stand.rows.get(name)
             if row is not None and not self._is_newer(one.item, name, row):

@@ -69,7 +69,7 @@ def update(
             building(target, True, held) as into,
             spool(into, target) as spooled,
         ):
-            sift = Sift(stand)
+            sift = Sift(stand, frozenset(drop))
             gathered = gather(
                 sift.new(chain(searched, items(read, stdin))),
                 options,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import shapely
 
-from mosaic.catalog.folder import ParquetColumns
+from mosaic.catalog.columns import Columns
 from mosaic.catalog.order import times
 from mosaic.catalog.when import Interval, interval
 from mosaic.errors import UsageError
@@ -45,7 +45,7 @@ class Finder:
     """Of the boxes."""
 
     @classmethod
-    def of(cls, columns: ParquetColumns) -> Finder:
+    def of(cls, columns: Columns) -> Finder:
         """A finder of a mosaic's items; an item without a bbox is found everywhere."""
         count = len(columns)
         sides = [

@@ -33,6 +33,7 @@ from mosaic.cube.sources import opened
 from mosaic.cube.values import cast, picked, planes
 from mosaic.cube.variables import COVERED
 from mosaic.cube.windows import Where, layered, place_of
+from mosaic.cube.workers import packed
 from mosaic.engine.known import all_of
 from mosaic.engine.pipeline import Outcome, draw_all
 from mosaic.engine.scene import Request
@@ -78,7 +79,7 @@ class Cube:
         from mosaic.cube.accessor import arrived  # there, so that datasets bring their .mosaic
 
         with self._lock:
-            return arrived, (self.choice, tuple(self._problems))
+            return packed(arrived, self.choice, tuple(self._problems))
 
     def __copy__(self) -> Cube:
         return self

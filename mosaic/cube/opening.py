@@ -29,6 +29,7 @@ from mosaic.cube.reduction import attributes, returned
 from mosaic.cube.sources import opened
 from mosaic.cube.stack import deepest
 from mosaic.cube.variables import COVERED, Variable
+from mosaic.cube.workers import check_workers
 from mosaic.engine.reading import band_names, target_of
 from mosaic.errors import UsageError
 from mosaic.storage import Gate, chosen_gate
@@ -224,12 +225,16 @@ def _attrs(cube: Cube, one: Variable) -> dict[str, Any]:
 
 
 def chunked(made: xr.Dataset, chunks: Any) -> xr.Dataset:
-    """A dataset of dask arrays; dimensions that nothing is told of have :data:`CHUNKS`."""
+    """A dataset of dask arrays; dimensions that nothing is told of have :data:`CHUNKS`.
+
+    Raises WorkerError where dask's workers can't read it.
+    """
     if isinstance(chunks, Mapping):
         unknown = [str(dim) for dim in chunks if dim not in DIMS]
         if unknown:
             raise UsageError(f"chunks= names no dimension {', '.join(unknown)}: time, y, x")
         chunks = {**CHUNKS, **chunks}
+    check_workers()
     token = made.encoding["mosaic"].choice.token
     try:
         return made.chunk(chunks, name_prefix="mosaic-", token=token)

@@ -66,7 +66,7 @@ def ready(
     check_kind(scene, file, layer.dtype)
     own = own_grid(scene, file)
     ratio = scale(request.target, own)
-    at = level([one.image.shape for one in file.levels], ratio)
+    at = level([one.image.shape for one in file.levels], ratio) if layer.overviews else 0
     shape = file.levels[at].image.shape
     there = ratio[0] * shape[0] / file.shape[0], ratio[1] * shape[1] / file.shape[1]
     same = at == 0 and is_same(request.target, own)

@@ -56,6 +56,8 @@ class Layer:
     """How target pixels are made of theirs."""
     scenes: tuple[Scene, ...]
     """From the topmost down."""
+    overviews: bool = True
+    """Whether files' overviews serve."""
 
     @property
     def dtype(self) -> np.dtype[Any]:

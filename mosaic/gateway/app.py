@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
+import orjson
 from aiohttp import web
 
 from mosaic import bridge
@@ -18,9 +19,12 @@ from mosaic.gateway.catalogs import Catalogs, Pages
 from mosaic.gateway.copies import Copies
 from mosaic.gateway.door import Door
 from mosaic.gateway.guard import Guard
-from mosaic.gateway.metrics import CONTENT_TYPE, exposition
+from mosaic.gateway.kept import Kept
+from mosaic.gateway.map import Map
+from mosaic.gateway.metrics import CONTENT_TYPE, exposition, summary
 from mosaic.gateway.options import Options
 from mosaic.gateway.tiles import Tiles
+from mosaic.gateway.zarr import Zarr
 from mosaic.settings import CacheSettings, Limits, Retry
 from mosaic.storage import Gate
 from mosaic.storage.serving import Answers
@@ -32,6 +36,8 @@ _IDLE = 75.0
 """Seconds that a connection may rest between two requests."""
 _DOCUMENTS = 32 << 20
 """Bytes of catalogs and indexes that are kept in memory."""
+_DRAWN = 64 << 20
+"""Bytes of tiles and chunks that are kept as they were drawn."""
 _LINE = 8190
 """Bytes of a request's first line, and of a header, at most."""
 
@@ -127,9 +133,16 @@ class Gateway:
             app = web.Application(middlewares=[guard.middleware])
             app.on_response_prepare.append(guard.sign)
             app.add_routes(pages.routes())
-            tiles = Tiles(self._catalogs, self.gate, lambda: self.url)
+            kept: Kept[bytes] = Kept(_DRAWN, len)
+            tiles = Tiles(self._catalogs, self.gate, kept, lambda: self.url)
             stack.callback(tiles.close)
             app.add_routes(tiles.routes())
+            zarr = Zarr(self._catalogs, self.gate, kept)
+            stack.callback(zarr.close)
+            app.add_routes(zarr.routes())
+            page = Map(self._catalogs)
+            stack.callback(page.close)
+            app.add_routes(page.routes())
             app.add_routes(_Own(self.gate, guard, pages, (answers, documents)).routes())
             runner = web.AppRunner(
                 app,
@@ -158,7 +171,7 @@ class Gateway:
 
 
 class _Own:
-    """``/healthz`` and ``/metrics``."""
+    """``/healthz``, ``/metrics`` and ``/metrics.json``."""
 
     def __init__(
         self, gate: Gate, guard: Guard, pages: Pages, answers: tuple[Answers, ...]
@@ -168,7 +181,11 @@ class _Own:
 
     def routes(self) -> list[web.RouteDef]:
         """The routes."""
-        return [web.get("/healthz", self.healthz), web.get("/metrics", self.metrics)]
+        return [
+            web.get("/healthz", self.healthz),
+            web.get("/metrics", self.metrics),
+            web.get("/metrics.json", self.summary),
+        ]
 
     async def healthz(self, request: web.Request) -> web.Response:
         """That the loop turns."""
@@ -176,8 +193,17 @@ class _Own:
 
     async def metrics(self, request: web.Request) -> web.Response:
         """All figures, for Prometheus."""
+        text = exposition(self._gate.stats(), self._guard.answers, self._gauges())
+        return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
+
+    async def summary(self, request: web.Request) -> web.Response:
+        """The figures that the map page shows."""
+        body = orjson.dumps(summary(self._gate.stats(), self._gauges()))
+        return web.Response(body=body, content_type="application/json")
+
+    def _gauges(self) -> dict[str, tuple[str, float]]:
         guard = self._guard
-        gauges = {
+        return {
             "busy": ("Requests worked on.", guard.busy),
             "waiting": ("Requests that wait.", guard.waiting),
             "refused_total": ("Requests for which the queue was too long.", guard.refused),
@@ -187,8 +213,6 @@ class _Own:
                 sum(one.bytes for one in self._answers),
             ),
         }
-        text = exposition(self._gate.stats(), guard.answers, gauges)
-        return web.Response(body=text.encode(), headers={"Content-Type": CONTENT_TYPE})
 
 
 _orphans: list[object] = []  # a parent's server: a child must not run its destructors

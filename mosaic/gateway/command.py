@@ -59,6 +59,7 @@ def serve(sources: tuple[str, ...], options: Options, say: Callable[[str], None]
         signal.signal(one, lambda *_: stop.set())
     with Gateway(named(sources), options) as gateway:
         say(f"serving  {gateway.url}/catalogs")
+        say(f"map      {gateway.url}/")
         for location in gateway.locations():
             say(f"index    {location}")
         stop.wait()

@@ -16,13 +16,14 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from mosaic.errors import CatalogError, MosaicError, UsageError
+from mosaic.gateway.loud import loud
 from mosaic.gateway.options import Options
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _LOG = logging.getLogger("mosaic.gateway")
 _OPEN = ("/healthz",)
 """What is answered without a token, and however long the queue."""
-_ROUTES = ("raw", "catalogs", "tiles", "metrics", "healthz")
+_ROUTES = ("raw", "catalogs", "tiles", "zarr", "map", "page", "metrics", "metrics.json", "healthz")
 _PATH = 4096
 """Characters of a path at most."""
 
@@ -52,7 +53,7 @@ class Guard:
         response: web.StreamResponse | None = None
         try:
             response = await self._checked(request, handler)
-            return response
+            return loud(request, response)
         finally:  # a client that left is told of, too
             status = response.status if response is not None else 499
             self._note(request, status, time.monotonic() - began)

@@ -1,4 +1,4 @@
-"""The gateway's figures as Prometheus reads them. Pure.
+"""The gateway's figures as Prometheus reads them, and as JSON for the map page. Pure.
 
 Source: Prometheus' text exposition format 0.0.4.
 """
@@ -6,6 +6,7 @@ Source: Prometheus' text exposition format 0.0.4.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from mosaic.storage.metrics import Stats
 
@@ -51,6 +52,17 @@ def exposition(
         kind = "counter" if name.endswith("_total") else "gauge"
         lines += _family(f"mosaic_gateway_{name}", kind, help_, [({}, value)])
     return "\n".join([*lines, ""])
+
+
+def summary(stats: Stats, gauges: Mapping[str, tuple[str, float]]) -> dict[str, Any]:
+    """The figures of storage by origin, and the gateway's own."""
+    names = ("origin", *_COUNTERS, *_GAUGES)
+    return {
+        "origins": [{name: getattr(row, name) for name in names} for row in stats.origins],
+        "memory_bytes": stats.memory_bytes,
+        "disk_bytes": stats.disk_bytes,
+        "gateway": {name: value for name, (_, value) in gauges.items()},
+    }
 
 
 def _family(name: str, kind: str, help_: str, samples: Iterable[Sample]) -> list[str]:

@@ -6,6 +6,7 @@ import ast
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -106,6 +107,16 @@ def computed(style: Style, values: Floats, valid: Bools) -> tuple[Floats, Bools]
     result = expression.value(style.formula, dict(zip(style.bands, values, strict=True)))
     result = np.broadcast_to(result, there.shape)
     return result[None], there & np.isfinite(result)
+
+
+def figures(values: Floats, there: Bools, names: Sequence[str]) -> dict[str, Any]:
+    """Share of the pixels that are there; of each band's, ends and 2nd and 98th percentile."""
+    bands = []
+    for name, band in zip(names, values, strict=True):
+        kept = band[there]
+        told = np.percentile(kept, (0, 2, 98, 100)).tolist() if kept.size else [None] * 4
+        bands.append({"name": name, **dict(zip(("min", "p2", "p98", "max"), told, strict=True))})
+    return {"valid": float(there.mean()), "bands": bands}
 
 
 def colours(style: Style, values: Floats, there: Bools) -> npt.NDArray[np.uint8]:

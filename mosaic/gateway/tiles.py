@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import quote
@@ -12,7 +12,6 @@ from urllib.parse import quote
 import numpy as np
 import orjson
 from aiohttp import web
-from cachetools import LRUCache
 from odc.geo.geobox import GeoBox
 
 import mosaic
@@ -20,28 +19,31 @@ from mosaic.cube.scripts import Reading
 from mosaic.errors import UsageError
 from mosaic.gateway.catalogs import Catalogs
 from mosaic.gateway.images import KINDS, geotiff, picture
+from mosaic.gateway.kept import Kept
 from mosaic.gateway.pyramid import levels, tile, tilejson, wmts
 from mosaic.gateway.served import Served
-from mosaic.gateway.style import Style, colours, computed, styled
+from mosaic.gateway.style import Style, colours, computed, figures, styled
 from mosaic.storage import Gate
 from mosaic.storage.answer import Meta
 from mosaic.storage.conditions import known
 
+_KINDS = {**KINDS, "json": "application/json"}
 _THREADS = 4
 _KEPT = 64 << 20
-"""Bytes of tiles that are kept as they were drawn, and of numbers to be shown in other colours."""
+"""Bytes of numbers that are kept to be shown in other colours."""
 
 
 class Tiles:
-    """Tiles, TileJSON and WMTS of the served mosaics."""
+    """Tiles, TileJSON and WMTS of the served mosaics. ``kept``: files as they were drawn."""
 
-    def __init__(self, catalogs: Catalogs, gate: Gate, base: Callable[[], str]) -> None:
+    def __init__(
+        self, catalogs: Catalogs, gate: Gate, kept: Kept[bytes], base: Callable[[], str]
+    ) -> None:
         self._catalogs = catalogs
         self._gate = gate
+        self._kept = kept
         self._base = base
-        self._kept: LRUCache[str, bytes] = LRUCache(_KEPT, getsizeof=len)
-        self._numbers: LRUCache[Hashable, Reading] = LRUCache(_KEPT, getsizeof=_size)
-        self._drawing: dict[str, asyncio.Future[bytes]] = {}
+        self._numbers: Kept[Reading] = Kept(_KEPT, _size)
         # a read waits on the background loop, so neither it nor its pool can do that
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="mosaic-tiles")
 
@@ -64,49 +66,29 @@ class Tiles:
         z, x, y = (int(request.match_info[name]) for name in "zxy")
         style = _style(request, served)
         grid = tile(z, x, y, style.size)
-        if kind not in KINDS or grid is None:
+        if kind not in _KINDS or grid is None:
             raise web.HTTPNotFound
-        if z < _levels(served)[0]:
+        if z < shown_levels(served)[0]:
             raise UsageError(
-                f"too many scenes lie in a tile of level {z}: from {_levels(served)[0]}"
+                f"too many scenes lie in a tile of level {z}: from {shown_levels(served)[0]}"
             )
         told = hashlib.sha1(repr((served.stamp, request.path_qs)).encode()).hexdigest()
-        headers = {"ETag": f'"{told}"', "Content-Type": KINDS[kind]}
+        headers = {"ETag": f'"{told}"', "Content-Type": _KINDS[kind]}
         if known(request.headers.get("If-None-Match", ""), Meta(None, headers["ETag"])):
             return web.Response(status=304, headers=headers)
-        body = self._kept.get(told)
-        if body is None:
-            body = await self._drawn(told, served, style, grid, kind)
+        body = await self._kept.get(told, lambda: self._drawn(served, style, grid, kind))
         return web.Response(body=body, headers=headers)
 
-    async def _drawn(
-        self, told: str, served: Served, style: Style, grid: GeoBox, kind: str
-    ) -> bytes:
-        """A tile as a file; drawn once for all who ask meanwhile."""
-        if told not in self._drawing:
-            made = asyncio.ensure_future(self._made(served, style, grid, kind))
-            self._drawing[told] = made
-            made.add_done_callback(lambda _: self._done(told))
-        body = await asyncio.shield(self._drawing[told])
-        if len(body) <= self._kept.maxsize:
-            self._kept[told] = body
-        return body
-
-    def _done(self, told: str) -> None:
-        made = self._drawing.pop(told)
-        if not made.cancelled():
-            made.exception()  # seen, though all who asked may have left
-
-    async def _made(self, served: Served, style: Style, grid: GeoBox, kind: str) -> bytes:
+    async def _drawn(self, served: Served, style: Style, grid: GeoBox, kind: str) -> bytes:
+        """A tile as a file."""
         loop = asyncio.get_running_loop()
+
+        async def read() -> Reading:
+            work = served, self._gate, style, grid
+            return await loop.run_in_executor(self._threads, numbers, *work)
+
         key = served.stamp, served.name, style.bands, style.datetime, style.resampling, grid
-        got = self._numbers.get(key)
-        if got is None:
-            got = await loop.run_in_executor(
-                self._threads, numbers, served, self._gate, style, grid
-            )
-            if _size(got) <= self._numbers.maxsize:
-                self._numbers[key] = got
+        got = await self._numbers.get(key, read)
         return await loop.run_in_executor(self._threads, drawn, served, got, style, grid, kind)
 
     async def tilejson(self, request: web.Request) -> web.Response:
@@ -114,7 +96,7 @@ class Tiles:
         served = await self._mosaic(request)
         _style(request, served)
         template = self._template(request, served, "png")
-        found = tilejson(served.name, template, _bbox(served), _levels(served))
+        found = tilejson(served.name, template, _bbox(served), shown_levels(served))
         return web.Response(body=orjson.dumps(found), content_type="application/json")
 
     async def wmts(self, request: web.Request) -> web.Response:
@@ -122,7 +104,7 @@ class Tiles:
         served = await self._mosaic(request)
         _style(request, served)
         template = self._template(request, served, "png")
-        text = wmts(served.name, template, KINDS["png"], _bbox(served), _levels(served))
+        text = wmts(served.name, template, KINDS["png"], _bbox(served), shown_levels(served))
         return web.Response(text=text, content_type="application/xml")
 
     async def _mosaic(self, request: web.Request) -> Served:
@@ -151,7 +133,7 @@ def numbers(served: Served, gate: Gate, style: Style, grid: GeoBox) -> Reading:
 
 
 def drawn(served: Served, got: Reading, style: Style, grid: GeoBox, kind: str) -> bytes:
-    """A tile as a file, of values with their declared scale and offset.
+    """A tile as a file, or its figures, of values with their declared scale and offset.
 
     Raises UsageError for numbers that can't be shown so.
     """
@@ -164,8 +146,10 @@ def drawn(served: Served, got: Reading, style: Style, grid: GeoBox, kind: str) -
         ]
     )
     values, there = computed(style, scaled, got.valid)
+    names = ("expression",) if style.formula is not None else got.bands
+    if kind == "json":
+        return orjson.dumps(figures(values, there, names))
     if kind == "tif":
-        names = ("expression",) if style.formula is not None else got.bands
         return geotiff(values, there, grid, names)
     if not style.rescale and not _bytes(got.values, style):
         raise UsageError("numbers like these need rescale=LOW,HIGH to be shown")
@@ -194,7 +178,8 @@ def _bbox(served: Served) -> tuple[float, ...]:
     return tuple(served.document["extent"]["spatial"]["bbox"][0])
 
 
-def _levels(served: Served) -> tuple[int, int]:
+def shown_levels(served: Served) -> tuple[int, int]:
+    """The coarsest and the finest level of a mosaic's tiles."""
     grid = served.opened.grid
     pixel = min(abs(grid.affine.a), abs(grid.affine.e))
     return levels(pixel, bool(grid.crs and grid.crs.geographic), _bbox(served))

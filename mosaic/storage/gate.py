@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from mosaic import bridge
 from mosaic.errors import UsageError, redact
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _ADDRESSES = 100_000  # hrefs whose address is remembered
 _CATALOGS = 4  # that stay open
 _HEADS = 1024  # headers that stay parsed
+_ARRIVED = 8  # gates that came from other processes stay between two tasks
 _AT_GATEWAY = Limits(concurrency=64, start=32)  # what it bears itself; storage's limits it knows
 # it says nothing while it waits for storage, and has repeated what fails
 _THROUGH_GATEWAY = Retry(attempts=4, stall=300.0, attempt=360.0, deadline=900.0)
@@ -77,6 +79,7 @@ class Gate:
         self._places = places_from_env()
         self._lock = threading.Lock()
         self._inner: Parts | None = None
+        self._name = ""
         self._remember()
         bridge.settle(self)
 
@@ -90,7 +93,10 @@ class Gate:
         via = self._settings.via
         if via and _gates_via.get(via) is self:
             return gate_via, (via,)
-        return _again, (self._settings,)
+        with _default_lock:
+            self._name = self._name or uuid4().hex
+            _travelled[self._name] = self
+        return _again, (self._settings, self._name)
 
     def _remember(self) -> None:
         self.catalogs = Recent(_CATALOGS)
@@ -332,16 +338,29 @@ _default: Gate | None = None
 _default_lock = threading.Lock()
 
 
-def _again(told: Settings) -> Gate:
+_travelled: weakref.WeakValueDictionary[str, Gate] = weakref.WeakValueDictionary()
+_lately = Recent(_ARRIVED)
+
+
+def _again(told: Settings, name: str) -> Gate:
+    """One gate in this process for all that came with one of another: one budget, one cache."""
     shared = told.shared_limits
-    return Gate(
-        told.limits, told.cache, told.retry, sign=told.sign, shared_limits=shared, via=told.via
-    )
+    with _default_lock:
+        found = _travelled.get(name)
+        if found is None:
+            found = _travelled[name] = Gate(
+                told.limits, told.cache, told.retry, sign=told.sign, shared_limits=shared,
+                via=told.via,
+            )  # fmt: skip
+            found._name = name
+    _lately.keep(name, found)
+    return found
 
 
 def _unlocked() -> None:
-    global _default_lock
+    global _default_lock, _lately
     _default_lock = threading.Lock()  # a thread of the parent may hold the old one
+    _lately = Recent(_ARRIVED)
 
 
 os.register_at_fork(after_in_child=_unlocked)

@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ import pytest
 
 import mosaic
 from mosaic.storage.address import url_path
+from tests.benchmarks import corpus
 from tests.interop.roots import Root, RootUnavailable, get
 from tests.support.scenes import landscape, read, seam_scenes, write_scenes
 
@@ -317,3 +319,36 @@ async def _crowd(gateway: Serving, urls: list[str]) -> tuple[int, int, int]:
         for one in resting:
             assert await one.read() == b"ok\n"
     return given, early, late
+
+
+def test_a_hundred_thousand_items(tmp_path: Path) -> None:
+    """Seconds until the first answers about a large mosaic, and what it holds then."""
+    corpus.write(tmp_path / "items.ndjson", 100_000)
+    build = [sys.executable, "-m", "mosaic", "build", tmp_path / "items.ndjson", "-q"]
+    subprocess.run([*build, "-o", tmp_path / "mosaic", "--item-files", "0"], check=True)
+    began = time.perf_counter()
+    with serving(Upstream("", tmp_path)) as gateway:
+        print(f"serving after {time.perf_counter() - began:.1f} s, {gateway.most() >> 10} MB")
+        for choice in ("groupby=all", "groupby=month", "", "groupby=all"):
+            base = f"{gateway.url}/zarr/m/{choice}".rstrip("/")
+            began = time.perf_counter()
+            with urllib.request.urlopen(f"{base}/zarr.json", timeout=60) as answer:
+                document = json.load(answer)
+            took = time.perf_counter() - began
+            arrays = document["consolidated_metadata"]["metadata"]
+            name = next(path for path, one in arrays.items() if len(one.get("shape", ())) == 3)
+            shape = arrays[name]["shape"]
+            began, empty = time.perf_counter(), 0
+            for place in range(20):
+                try:
+                    urllib.request.urlopen(f"{base}/{name}/c/{place}/9/9", timeout=60)
+                except urllib.error.HTTPError as error:
+                    empty += error.code == 404
+            each = (time.perf_counter() - began) / 20
+            assert shape[0] == 1 or empty
+            print(
+                f"/zarr {choice or '-'}: {shape}, metadata {took:.2f} s, {empty} of 20 chunks "
+                f"empty, {each * 1e3:.1f} ms each, at most {gateway.most() >> 10} MB"
+            )
+            assert took <= 5
+        assert gateway.most() <= 1 << 20  # KiB

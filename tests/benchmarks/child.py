@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tests.benchmarks.cases import Window
-from tests.benchmarks.contenders import COMPOSITES, CONTENDERS, Source
+from tests.benchmarks.contenders import COMPOSITES, CONTENDERS, DRIVERS, Source
 
 
 def memory() -> tuple[float, float]:
@@ -38,7 +38,7 @@ def cpu() -> float:
 
 def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_bytes())
-    contender = (CONTENDERS | COMPOSITES)[job["contender"]]
+    contender = (CONTENDERS | COMPOSITES | DRIVERS)[job["contender"]]
     source = Source(**job["source"])
     if contender.warm:
         warm = window(job["warm"])

@@ -100,10 +100,19 @@ def _parsed(source: Source) -> dict[str, Any]:
     return {feature["id"]: pystac.Item.from_dict(feature) for feature in features}
 
 
-def _odc(pool: int | None) -> Callable[[Source], Read]:
+def _odc(
+    pool: int | None, own: bool = False, chunks: dict[str, int] | None = None
+) -> Callable[[Source], Read]:
+    """odc-stac; ``own``: by this package's driver."""
+
     def make(source: Source) -> Read:
         import odc.stac
 
+        driver = None
+        if own:
+            import mosaic as ours
+
+            driver = ours.odc_driver()
         odc.stac.configure_rio(cloud_defaults=True, **GDAL)
         known = _parsed(source)
 
@@ -111,8 +120,8 @@ def _odc(pool: int | None) -> Callable[[Source], Read]:
             items = [known[one["id"]] for one in source.features(window.days)]
             found = odc.stac.load(
                 items, bands=window.bands, geobox=_box(window), groupby="solar_day", pool=pool,
-                preserve_original_order=True, resampling="nearest",
-            )  # fmt: skip
+                preserve_original_order=True, resampling="nearest", driver=driver, chunks=chunks,
+            ).load(scheduler="threads", num_workers=8)  # fmt: skip
 
             def pixels() -> np.ndarray:
                 days = found.sortby("time")
@@ -352,6 +361,19 @@ CONTENDERS = {
         Contender("lazycogs", lazycogs, "lazycogs", 0.999),
     )
 }
+_CHUNKS = {"x": 2048, "y": 2048}
+DRIVERS = {
+    one.name: one
+    for one in (
+        Contender("mosaic's driver", _odc(None, own=True), "own", 0.9999),
+        Contender("mosaic's, pool=8", _odc(8, own=True), "own", 0.9999),
+        Contender("mosaic's, dask", _odc(None, own=True, chunks=_CHUNKS), "own", 0.9999),
+        Contender("odc-stac's", _odc(None), "own", 0.93),
+        Contender("odc-stac's, pool=8", _odc(8), "own", 0.93),
+        Contender("odc-stac's, dask", _odc(None, chunks=_CHUNKS), "own", 0.93),
+    )
+}
+"""odc.stac.load by either driver: those of ``make bench-odc``."""
 COMPOSITES = {
     one.name: one
     for one in (

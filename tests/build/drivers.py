@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sys
@@ -15,11 +16,12 @@ from typing import Any
 import orjson
 
 import mosaic
-from mosaic.builder import make, publish
+from mosaic.builder import make, publish, repack, rewrite, update
 from mosaic.catalog.gti import read_xml
 from mosaic.cli import main
 
 assert make.plot  # all of it is imported before the fork, so that a kill hits the build
+assert update.rewritten
 
 
 def without_exchange() -> None:
@@ -118,3 +120,58 @@ def as_nobody(args: list[str], answer: Connection) -> None:
     os.close(write)
     os.close(2)
     answer.send((code, os.read(read, 65536).decode()))
+
+
+def die_at_step(out: str, item: Any, step: str) -> None:
+    """An update that kills itself at one of its steps."""
+
+    def die(*args: object, **kw: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def after(module: Any, name: str) -> None:
+        real = getattr(module, name)
+
+        def then_die(*args: object, **kw: object) -> None:
+            real(*args, **kw)
+            die()
+
+        setattr(module, name, then_die)
+
+    if step == "items.parquet is written":
+        after(repack, "changed")
+    elif step == "an index is changed":
+        after(rewrite, "change_index")
+    elif step == "all is written":
+        after(rewrite, "write_stac")
+    elif step == "before the swap":
+        publish.exchange = die
+    elif step == "between two renames":
+        without_exchange()
+        after(Path, "rename")
+    elif step == "after the swap":
+        after(publish, "exchange")
+    mosaic.update(out, [item])
+
+
+def update_slowly(out: str, item: Any, ready: Connection) -> None:
+    """An update that stops amid its work, says so, and goes on when it is told to."""
+    real = repack.changed
+
+    def changed(*args: Any) -> list[int]:
+        ready.send("amid")
+        assert ready.recv() == "go on"
+        return real(*args)
+
+    repack.changed = changed
+    mosaic.update(out, [item])
+    ready.send("done")
+
+
+def hold(out: str, ready: Connection) -> None:
+    """Another program that locks a mosaic's folder until it is told not to."""
+    handle = os.open(out, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    ready.send("amid")
+    assert ready.recv() == "go on"
+    os.close(handle)
+    ready.send("done")

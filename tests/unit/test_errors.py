@@ -1,8 +1,20 @@
 """Errors name the culprit, say what to do, and never show a secret."""
 
+import pickle
+
 import pytest
 
-from mosaic.errors import InputError, NoItemsError, Problem, redact
+from mosaic.errors import (
+    BrokenCatalogError,
+    InputError,
+    MosaicError,
+    NoItemsError,
+    Problem,
+    ReadError,
+    SourceMismatchError,
+    WorkerError,
+    redact,
+)
 
 
 @pytest.mark.parametrize(
@@ -29,3 +41,18 @@ def test_input_error_lists_every_problem() -> None:
     error = NoItemsError([Problem("a", "one"), Problem("b", "two")], "try again")
     assert isinstance(error, InputError)
     assert str(error) == "one\ntwo\ntry again"
+
+
+@pytest.mark.parametrize(
+    "kind", [InputError, NoItemsError, SourceMismatchError, BrokenCatalogError, ReadError]
+)
+def test_errors_come_whole_from_other_processes(kind: type[MosaicError]) -> None:
+    problems = (Problem("crs", "no CRS", "give it one", "S2A", "B04", "https://a/x.tif"),)
+    error = kind(problems)
+    again = pickle.loads(pickle.dumps(error))
+    assert str(again) == str(error)
+    assert again.problems == problems
+    told = InputError(problems, "try again")
+    assert str(pickle.loads(pickle.dumps(told))) == str(told)
+    lacks = WorkerError("no mosaic")
+    assert str(pickle.loads(pickle.dumps(lacks))) == str(lacks)

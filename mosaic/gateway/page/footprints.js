@@ -1,0 +1,81 @@
+// Footprints in view, coloured by CRS; where they are many, cells that tell how many.
+
+import { canvas, geoJSON, layerGroup } from "./leaflet/leaflet-src.esm.js";
+import { json, of } from "./api.js";
+import { by, calm, count, dot, make } from "./dom.js";
+
+/** Keeps the footprints of what is in view on a map. */
+export class Footprints {
+  constructor(map, legend, say) {
+    this.map = map;
+    this.colours = legend.colours;
+    this.say = say;
+    this.drawn = layerGroup().addTo(map);
+    map.createPane("ground").style.zIndex = 150; // under the tiles
+    map.createPane("edges").style.zIndex = 450;
+    this.ground = canvas({ pane: "ground", padding: 0.3 });
+    this.edges = canvas({ pane: "edges", padding: 0.3 });
+    this.later = calm(() => this.load(), 150);
+    map.on("moveend", this.later);
+    zones(legend);
+  }
+
+  /** Show those of a time, or none. */
+  show(on, time) {
+    if (on === this.on && time === this.time) return;
+    Object.assign(this, { on, time });
+    this.later();
+  }
+
+  async load() {
+    this.stop?.abort();
+    this.stop = new AbortController();
+    const bounds = this.map.getBounds();
+    const box = [bounds.getWest(), bounds.getSouth(), bounds.getEast(), bounds.getNorth()];
+    const query = { bbox: box.map((side) => side.toFixed(6)).join(","), datetime: this.time };
+    try {
+      const found = await json(of("map", "footprints.json"), query, this.stop.signal);
+      this.draw(found, bounds.getCenter().lng);
+      const shown = found.kind === "cells" ? ", counted in cells" : "";
+      by("inview").textContent = `${count(found.items)} in view${shown}`;
+    } catch (error) {
+      if (error.name !== "AbortError") this.say(`Footprints: ${error.message}`);
+    }
+  }
+
+  draw(found, middle) {
+    this.drawn.clearLayers();
+    if (!this.on) return;
+    const features = found.features.map((one) => turned(one, middle));
+    const cells = found.kind === "cells";
+    const most = Math.max(1, ...features.map((one) => one.properties.items));
+    const weight = (items) => (cells ? 0.15 + (0.5 * Math.log(1 + items)) / Math.log(1 + most) : 0.22);
+    const tint = ({ properties: { crs, colour, items } }) => ({
+      color: this.colours[(colour ?? crs) % this.colours.length],
+      fillOpacity: weight(items),
+    });
+    const common = { interactive: false };
+    const ground = { ...common, renderer: this.ground, style: (one) => ({ ...tint(one), stroke: false }) };
+    this.drawn.addLayer(geoJSON(features, ground));
+    if (cells) return;
+    const edge = (one) => ({ ...tint(one), fill: false, weight: 1.5, opacity: 0.9 });
+    this.drawn.addLayer(geoJSON(features, { ...common, renderer: this.edges, style: edge }));
+  }
+}
+
+/** A feature on the round of the world that is in view. */
+function turned(feature, middle) {
+  const [[[lon]]] = feature.geometry.coordinates;
+  const shift = 360 * Math.round((middle - lon) / 360);
+  if (!shift) return feature;
+  const coordinates = feature.geometry.coordinates.map((ring) =>
+    ring.map(([x, y]) => [x + shift, y]),
+  );
+  return { ...feature, geometry: { ...feature.geometry, coordinates } };
+}
+
+function zones(legend) {
+  const line = ({ name, items, colour }) =>
+    make("li", {}, dot(colour), make("span", { textContent: name }), make("span", { textContent: count(items) }));
+  by("zones").replaceChildren(...legend.source_crs.map(line));
+}

@@ -1,0 +1,127 @@
+// The mosaic on the map: its tiles, their scale, and what is said of them.
+
+import { json, of, ROOT } from "./api.js";
+import { by } from "./dom.js";
+import { content, style } from "./state.js";
+import { Tiles } from "./tiles.js";
+
+/** Shows a mosaic; `scaled` is told of ends of the scale where nobody chose any. */
+export class Mosaic {
+  constructor(map, legend, scaled) {
+    this.map = map;
+    this.legend = legend;
+    this.scaled = scaled;
+    this.layers = new Set(); // more than one while new tiles come
+    map.on("zoomend moveend", () => this.tell());
+    by("approach").onclick = () => {
+      const [lon, lat] = legend.start;
+      map.setView([lat, lon], Math.min(legend.levels[0] + 2, legend.levels[1]));
+    };
+  }
+
+  /** Show what was chosen: nothing is asked for again that is shown already. */
+  async show(state) {
+    const asked = JSON.stringify(style(state, this.legend));
+    if (asked === this.asked) return;
+    this.asked = asked;
+    if (!state.rescale) {
+      await this.fit(state);
+      return;
+    }
+    try {
+      const told = await json(of("tiles", "tilejson.json"), JSON.parse(asked));
+      if (asked !== this.asked) return;
+      by("refused").textContent = "";
+      this.put(told);
+    } catch (error) {
+      if (asked === this.asked) this.refuse(error);
+    }
+  }
+
+  /** Ends of the scale by what is in view, else by the scene on top. */
+  async fit(state) {
+    const [coarsest, finest] = this.legend.levels;
+    const { lat, lng } = this.map.getCenter();
+    const zoom = Math.min(finest, Math.max(coarsest, this.map.getZoom() - 1));
+    const [lon, top] = this.legend.start;
+    try {
+      for (const place of [[lng, lat], [lon, top]]) {
+        const { z, x, y } = tile(...place, zoom);
+        const told = await json(of("tiles", `${z}/${x}/${y}.json`), content(state));
+        if (!told.valid) continue;
+        const low = Math.min(...told.bands.map((band) => band.p2));
+        const high = Math.max(...told.bands.map((band) => band.p98));
+        this.scaled(high > low ? [nice(low, high - low), nice(high, high - low)] : [low, low + 1]);
+        return;
+      }
+      this.scaled([0, 1]);
+    } catch (error) {
+      this.refuse(error);
+    }
+  }
+
+  refuse(error) {
+    by("refused").textContent = error.message;
+    this.map.getContainer().ariaBusy = "false";
+  }
+
+  /** Tiles in place of those before, which stay until the new ones are there. */
+  put({ tiles: [template], bounds, minzoom, maxzoom }) {
+    const [west, south, east, north] = bounds;
+    // under whichever name the gateway was reached
+    const path = template.slice(template.indexOf("/tiles/") + 1);
+    const layer = new Tiles(ROOT + path, {
+      minZoom: minzoom,
+      maxNativeZoom: maxzoom,
+      maxZoom: this.map.getMaxZoom(),
+      bounds: [[south, west], [north, east < west ? east + 360 : east]],
+      keepBuffer: 1,
+    });
+    const before = [...this.layers];
+    this.layer = layer;
+    this.layers.add(layer);
+    const drop = () => {
+      for (const one of before) if (this.layers.delete(one)) one.remove();
+    };
+    layer.on("load", drop);
+    layer.on("loading load tileerror tileunload", () => this.tell());
+    layer.addTo(this.map);
+    if (!layer.isLoading()) drop();
+    this.tell();
+  }
+
+  tell() {
+    const far = this.map.getZoom() < this.legend.levels[0];
+    by("approach").hidden = !far;
+    const layer = this.layer;
+    if (!layer) return;
+    const busy = !far && layer.isLoading();
+    this.map.getContainer().ariaBusy = String(busy);
+    const failures = [...layer.failures.values()];
+    if (far) this.say("From here only footprints are shown.");
+    else if (failures.length) {
+      const many = failures.length === 1 ? "A tile" : `${failures.length} tiles`;
+      this.say(`${many} can't be read: ${failures[0]}`, true);
+    } else this.say(busy ? "Reading …" : "");
+  }
+
+  say(text, wrong = false) {
+    const notice = by("notice");
+    if (notice.textContent !== text) notice.textContent = text;
+    notice.className = wrong ? "wrong" : "";
+  }
+}
+
+/** The tile that holds a place. */
+function tile(lon, lat, z) {
+  const clamped = (Math.max(-85.05, Math.min(85.05, lat)) * Math.PI) / 180;
+  const turned = ((((lon + 180) % 360) + 360) % 360) / 360;
+  const down = (1 - Math.asinh(Math.tan(clamped)) / Math.PI) / 2;
+  return { z, x: Math.floor(turned * 2 ** z), y: Math.floor(down * 2 ** z) };
+}
+
+/** A number rounded to a hundredth of a range. */
+function nice(value, range) {
+  const step = 10 ** (Math.floor(Math.log10(range)) - 2);
+  return Number((Math.round(value / step) * step).toPrecision(12));
+}

@@ -1,0 +1,285 @@
+"""The map page in Debian's Chromium: what it shows, against the ground truth of the scenes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from mosaic.gateway.app import Gateway
+from mosaic.gateway.options import Options
+from mosaic.settings import Retry
+from tests.interop.conftest import made_root
+from tests.support.browser import Tab, browser
+from tests.support.range_server import RangeServer
+from tests.support.scenes import ramp, seam_scenes
+from tests.support.upstream import publish
+
+pytestmark = pytest.mark.interop
+
+STACK = ("B04", "B03", "B02")
+ZOOM, LON, LAT = 12, 12.0, 47.5
+SCALE = 64000
+WIDTH, HEIGHT = 1000, 700
+HERE = f"map={ZOOM}/{LAT}/{LON}&rescale=0,{SCALE}"
+READY = "document.querySelector('#map').ariaBusy === 'false' && !!document.querySelector('.tile')"
+NOTHING = (230, 234, 234)
+"""What a light map shows where there is no mosaic."""
+
+Open = Callable[..., Tab]
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[RangeServer]:
+    with RangeServer({}) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, upstream: RangeServer) -> Path:
+    """The mosaic."""
+    scenes = seam_scenes(384, 40.0, STACK, dates=2)
+    home = tmp_path_factory.mktemp("page")
+    return publish(home, scenes, upstream, stacks=[STACK], resampling="bilinear")
+
+
+def served(built: Path) -> Gateway:
+    retry = Retry(base=0.01, longest=0.1, deadline=5)
+    return Gateway({"alps": built}, Options(port=0), retry=retry)
+
+
+@pytest.fixture(scope="module")
+def gateway(built: Path) -> Iterator[Gateway]:
+    with served(built) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def tab() -> Iterator[Tab]:
+    root = made_root("trixie", "browser")
+    with browser(lambda words: root.command(["chromium-headless-shell", *words])) as running:
+        yield running
+
+
+@pytest.fixture
+def show(tab: Tab, gateway: Gateway) -> Open:
+    """Opens the page anew with a hash, on a screen of a size, and waits until it rests."""
+
+    def show(
+        told: str = "",
+        width: int = WIDTH,
+        height: int = HEIGHT,
+        base: str = gateway.url,
+        **media: str,
+    ) -> Tab:
+        tab.open("about:blank")
+        tab.until("location.href === 'about:blank'")
+        tab.events.clear()
+        media = {"prefers_color_scheme": "light", "prefers_reduced_motion": "reduce", **media}
+        tab.open(f"{base}/map/alps#{told}", width, height, **media)
+        tab.until("document.querySelector('#map')?.ariaBusy === 'false'")
+        return tab
+
+    return show
+
+
+def seen(tab: Tab) -> tuple[np.ndarray, np.ndarray]:
+    """(h, w, 3) the map's pixels without what lies over them, and (2, h, w) lon and lat."""
+    tab.until(READY)
+    tab.run("""(() => {
+        document.querySelector('#graticule').style.visibility = 'hidden';
+        for (const one of document.querySelectorAll('.leaflet-control-container, #notice'))
+            one.style.visibility = 'hidden';
+    })()""")
+    width, height = tab.run("(({clientWidth: w, clientHeight: h}) => [w, h])(map)")
+    pixels = tab.picture()[:height, :width]
+    side = 256 * 2**ZOOM
+    middle = (LON + 180) / 360 * side, (1 - math.asinh(math.tan(math.radians(LAT))) / math.pi) / 2
+    left, top = round(middle[0] - width / 2), round(middle[1] * side - height / 2)
+    x, y = np.meshgrid(np.arange(width) + left + 0.5, np.arange(height) + top + 0.5)
+    lat = np.degrees(np.arctan(np.sinh(math.pi * (1 - 2 * y / side))))
+    return pixels, np.stack([x / side * 360 - 180, lat])
+
+
+def shares(places: np.ndarray) -> np.ndarray:
+    """(h, w, 3) how bright the three bands are at places, by the scenes' truth."""
+    bands = [ramp(*places, band) for band in range(3)]
+    return np.stack(bands, axis=-1) / SCALE
+
+
+def close(pixels: np.ndarray, want: np.ndarray) -> np.ndarray:
+    """(h, w) whether pixels show what they should, but for two shades."""
+    found: np.ndarray = np.abs(pixels - np.rint(want)).max(-1) <= 2
+    return found
+
+
+def test_it_shows_the_mosaic_and_asks_nobody_else(show: Open, gateway: Gateway) -> None:
+    tab = show(f"{HERE}&footprints=0")
+    pixels, places = seen(tab)
+    assert pixels.size > 1_000_000
+    assert close(pixels, 255 * shares(places)).all()
+    tab.run("new Promise((done) => setTimeout(done, 2500))")  # it asks for figures meanwhile
+    assert {url.startswith(f"{gateway.url}/") for url in tab.requests} == {True}
+    assert sum(url.endswith("/metrics.json") for url in tab.requests) >= 2
+    assert tab.complaints == []
+    assert tab.run("performance.getEntriesByType('resource').length") > 20
+    blocked = "document.createElement('img').src = 'http://192.0.2.1/x.png'"
+    tab.run(f"new Promise((done) => {{ {blocked}; setTimeout(done, 300); }})")
+    assert any("Content Security Policy" in text for text in tab.complaints)  # as it would
+
+
+def test_footprints_have_the_colours_of_their_crs(show: Open) -> None:
+    tab = show(HERE)
+    tab.until("document.querySelector('#inview').textContent === '8 in view'")
+    zones = tab.run("[...document.querySelectorAll('#zones li')].map((one) => one.innerText)")
+    assert [text.split() for text in zones] == [["EPSG:32632", "4"], ["EPSG:32633", "4"]]
+    tab.run("new Promise((done) => setTimeout(done, 300))")
+    pixels, places = seen(tab)
+    other = ~close(pixels, 255 * shares(places))
+    assert 0.001 < other.mean() < 0.05  # the edges, drawn over the mosaic
+    colours = tab.run(
+        "[...document.querySelectorAll('#zones .dot')].map((o) => getComputedStyle(o).background)"
+    )
+    for text in colours:
+        wanted = np.array([int(part) for part in text.split("(")[1].split(")")[0].split(",")])
+        near = (np.abs(pixels - wanted).max(-1) < 40) & other
+        assert near.sum() > 100
+    tab.run("document.querySelector('#footprints').click()")
+    tab.until("location.hash.includes('footprints=0')")
+    tab.run("new Promise((done) => setTimeout(done, 300))")
+    pixels, places = seen(tab)
+    assert close(pixels, 255 * shares(places)).all()
+
+
+def test_the_slider_shows_one_day(show: Open) -> None:
+    """The second day's scenes have gaps, through which the first day's show no more."""
+    tab = show(f"{HERE}&footprints=0")
+    tab.run("document.querySelector('#time').focus()")
+    for key, code in (("ArrowRight", 39), ("ArrowLeft", 37), ("End", 35)):
+        tab.key(key, code)
+    tab.until("location.hash.includes('time=2025-06-06')")
+    tab.until(f"document.querySelectorAll('.leaflet-layer').length === 1 && {READY}")
+    assert tab.run("document.querySelector('#when').textContent") == "2025-06-06"
+    assert any("/tiles/" in url and "datetime=2025-06-06" in url for url in tab.requests)
+    pixels, places = seen(tab)
+    there = close(pixels, 255 * shares(places))
+    nothing = np.abs(pixels - np.array(NOTHING)).max(-1) <= 1
+    assert 0.1 < nothing.mean() < 0.5
+    assert (there | nothing).mean() > 0.995  # but for the edges of the gaps
+    tab.run("document.querySelector('#all').click()")
+    tab.until("!location.hash.includes('time=')")
+    tab.until(f"document.querySelectorAll('.leaflet-layer').length === 1 && {READY}")
+    pixels, places = seen(tab)
+    assert close(pixels, 255 * shares(places)).all()
+    assert tab.complaints == []
+
+
+def test_the_picker_shows_bands_and_expressions(show: Open) -> None:
+    tab = show(f"{HERE}&footprints=0")
+    choose = """(([id, value]) => {
+        const one = document.getElementById(id);
+        one.value = value;
+        one.dispatchEvent(new Event(one.type === 'number' ? 'input' : 'change'));
+    })"""
+    tab.run("document.querySelector('[value=band]').click()")
+    tab.run(f"{choose}(['band', 'B03'])")
+    tab.until("location.hash.includes('rescale=')")  # what is in view
+    for name, value in (("low", "0"), ("high", str(SCALE)), ("colormap", "magma")):
+        tab.run(f"{choose}(['{name}', '{value}'])")
+        tab.run("new Promise((done) => setTimeout(done, 450))")
+    tab.until(f"location.hash.includes('rescale=0,{SCALE}') && location.hash.includes('magma')")
+    tab.until(f"document.querySelectorAll('.leaflet-layer').length === 1 && {READY}")
+    pixels, places = seen(tab)
+    want = mpl.colormaps["magma"](shares(places)[..., 1])[..., :3]
+    assert np.mean(np.abs(pixels - 255 * want).max(-1) <= 6) > 0.999
+
+    tab.run("document.querySelector('[value=expression]').click()")
+    tab.run(f"{choose}(['expression', 'B04 / B03 +'])")
+    tab.until("document.querySelector('#refused').textContent")
+    assert "no arithmetic" in tab.run("document.querySelector('#refused').textContent")
+    tab.run(f"{choose}(['expression', 'B04 - B03'])")
+    tab.until("!document.querySelector('#refused').textContent && location.hash.includes('resc')")
+    low, high = tab.run("[low.valueAsNumber, high.valueAsNumber]")
+    tab.until(f"document.querySelectorAll('.leaflet-layer').length === 1 && {READY}")
+    pixels, places = seen(tab)
+    bands = shares(places) * SCALE
+    share = np.clip((bands[..., 0] - bands[..., 1] - low) / (high - low), 0, 1)
+    want = mpl.colormaps["magma"](share)[..., :3]
+    assert np.mean(np.abs(pixels - 255 * want).max(-1) <= 12) > 0.99
+
+
+def test_a_click_lists_the_items_there(show: Open) -> None:
+    tab = show(HERE)
+    width, height = tab.run("(({clientWidth: w, clientHeight: h}) => [w, h])(map)")
+    names = "[...document.querySelectorAll('#items summary')].map((one) => one.innerText.trim())"
+    tab.click(width / 2 + 250, height / 2 - 200)
+    east = tab.until(f"{names}.length && {names}")
+    assert east == ["S2_33_0_1", "S2_33_0_0"]  # the newest on top
+    said = tab.run("document.querySelector('#items .item').innerText")
+    assert "2025-06-06 10:00:00Z · EPSG:32633" in said
+    links = tab.run("[...document.querySelectorAll('#items .item a')].map((one) => one.href)")
+    assert len(links) == 6
+    assert tab.run(f"fetch({links[0]!r}, {{method: 'HEAD'}}).then((one) => one.status)") == 200
+    tab.run("map.focus()")
+    tab.key("Enter", 13)
+    tab.until(f"{names}.length === 8")  # where all of them meet
+    assert tab.complaints == []
+
+
+def test_what_cant_be_read_is_shown_as_such(show: Open, upstream: RangeServer, built: Path) -> None:
+    upstream.behaviour.forbidden = "S2_33_0_1/B04.tif"
+    try:
+        with served(built) as fresh:
+            tab = show(f"{HERE}&show=band&band=B04&footprints=0", base=fresh.url)
+            tab.until("document.querySelector('#notice.wrong') !== null")
+            notice = tab.run("document.querySelector('#notice').textContent")
+            assert "S2_33_0_1" in notice
+            failed = "document.querySelectorAll('.tile[data-failed]')"
+            assert tab.until(f"{READY} && {failed}.length") > 0
+            assert "S2_33_0_1" in tab.run(f"{failed}[0].title")
+            assert tab.run("document.querySelectorAll('.tile:not([data-failed])').length") > 0
+    finally:
+        upstream.behaviour.forbidden = ""
+
+
+def test_from_far_it_shows_where_the_mosaic_lies(show: Open) -> None:
+    tab = show("map=3/40/10")
+    tab.until("!approach.hidden && inview.textContent === '8 in view'")
+    assert not any("/tiles/alps/3/" in url for url in tab.requests)
+    tab.run("approach.click()")
+    tab.until(f"approach.hidden && {READY}")
+    assert tab.run("document.querySelector('#notice').textContent") == ""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_small_screen_and_all_controls_have_names(show: Open, scheme: str) -> None:
+    tab = show(HERE, 360, 740, prefers_color_scheme=scheme)
+    assert tab.run("document.documentElement.scrollWidth") == 360
+    outside = """[...document.querySelectorAll('#panel *, #timeline *')].filter((one) => {
+        const {left, right, width} = one.getBoundingClientRect();
+        return width > 1 && (left < -1 || right > 361);
+    }).length"""
+    assert tab.run(outside) == 0
+    nodes: list[dict[str, Any]] = tab.call("Accessibility.getFullAXTree")["nodes"]
+    kinds = {"button", "combobox", "slider", "textbox", "spinbutton", "checkbox", "radio", "link"}
+    found = [n for n in nodes if not n.get("ignored") and n["role"]["value"] in kinds]
+    assert len(found) > 15
+    assert [n["role"]["value"] for n in found if not n.get("name", {}).get("value")] == []
+    ground, text = tab.run(
+        "(({backgroundColor: a, color: b}) => [a, b])(getComputedStyle(document.body))"
+    )
+    brightness = [sum(map(int, c[4:-1].split(","))) for c in (ground, text)]
+    assert (brightness[0] > brightness[1]) == (scheme == "light")
+    assert abs(brightness[0] - brightness[1]) > 450
+    order = []
+    for _ in range(14):  # by the keyboard alone, past the map to time and picture
+        tab.key("Tab", 9)
+        order.append(tab.run("document.activeElement.id || document.activeElement.name"))
+    assert [name for name in order if name in ("map", "all", "time", "theme", "mode")] == [
+        "map", "all", "time", "theme", "mode",
+    ]  # fmt: skip
