@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mosaic.catalog import brief
-from mosaic.catalog.folder import Folder
-from mosaic.catalog.layout import BRIEF, ITEMS
-from mosaic.catalog.opened import open_mosaic
+from mosaic.catalog.assets import Asset
+from mosaic.catalog.columns import Columns
+from mosaic.catalog.layout import BRIEF
 from mosaic.catalog.table import Table
 from mosaic.outline import lonlat_union
-from mosaic.storage import default_gate
 
 Longs = npt.NDArray[np.int64]
 
@@ -79,12 +78,20 @@ def bounds(table: Table, order: Longs, sizes: Sequence[int]) -> list[list[Any]]:
     return found
 
 
-def write_brief(folder: Path, document: dict[str, Any], sizes: Sequence[int]) -> dict[str, Any]:
-    """Writes ``items.arrow`` beside ``items.parquet``; returns what the collection says of it."""
-    place = Folder.at(folder, default_gate())
-    columns = place.columns(ITEMS)
-    whole = open_mosaic(place, None, document, columns)
-    told = brief.write(folder / BRIEF, columns, whole.z, whole.assets, sizes)
+def write_brief(
+    folder: Path,
+    document: dict[str, Any],
+    sizes: Sequence[int],
+    columns: Columns,
+    z: Longs,
+    assets: Mapping[str, Asset],
+) -> dict[str, Any]:
+    """Writes ``items.arrow`` beside ``items.parquet``; returns what the collection says of it.
+
+    ``sizes``: rows of each row group. ``columns``, ``z``, ``assets``: of all items, as
+    :func:`~mosaic.catalog.opened.open_mosaic` has them of ``items.parquet``. Raises OSError.
+    """
+    told = brief.write(folder / BRIEF, columns, z, assets, sizes)
     asset = {
         "href": f"./{BRIEF}",
         "type": "application/vnd.apache.arrow.file",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -99,19 +99,22 @@ def _one(band: Band, target: Band, known: Sequence[Band], raw: bool) -> Recoding
     return how if how is None or how.changes or band.nodata is None else same
 
 
-def placed(ids: pa.Array, rank: Longs, known: Sequence[pa.Table]) -> tuple[Longs, dict[int, int]]:
+def placed(
+    ids: pa.Array, rank: Longs, known: Iterable[pa.Table], fresh: int
+) -> tuple[Longs, dict[int, int]]:
     """(n,) z of items, and which z of rows that are there become others.
 
     ``ids``: (n,) of all items. ``rank``: (n,) their order, from below to the top. ``known``:
-    columns ``item`` and ``z`` of indexes, of items that stay. New items lie between; where there is
-    no room, those above are pushed up.
+    columns ``item`` and ``z`` of indexes, of items that stay; no more of them are asked for than it
+    takes. ``fresh``: how many of the items are new, and in none. New items lie between; where there
+    is no room, those above are pushed up.
     """
     z = pa.nulls(len(ids), pa.int64())
     for table in known:
-        if not z.null_count:
-            break
         item = table["item"].combine_chunks()
         z = pc.coalesce(z, table["z"].combine_chunks().take(pc.index_in(ids, item)))
+        if z.null_count <= fresh:
+            break  # before the next index is read
     there = z.is_valid().to_numpy(zero_copy_only=False)
     order = np.argsort(rank, kind="stable")
     old = pc.fill_null(z, 0).to_numpy()[order]

@@ -28,10 +28,13 @@ from mosaic.builder.search import Search, known, requests, searching
 from mosaic.builder.settle import settled
 from mosaic.builder.spool import spool
 from mosaic.builder.tiles import Frame, tiles
+from mosaic.catalog.folder import Folder
 from mosaic.catalog.gti import Index, write_index
 from mosaic.catalog.layout import ITEMS, PREVIEW, index_name
+from mosaic.catalog.opened import open_mosaic
 from mosaic.catalog.table import Table
 from mosaic.errors import Problem
+from mosaic.storage import default_gate
 
 GAP = 1 << 10
 """Between the drawing orders of two items: room for those that an update brings."""
@@ -133,7 +136,11 @@ def make(
         grouped = group_sizes(folder / ITEMS)
         document["mosaic:groups"] = arrange.bounds(table, rows, grouped)
         if len(table.id) >= arrange.MANY:
-            document |= arrange.write_brief(folder, document, grouped)
+            home = Folder.at(folder, default_gate())
+            every = open_mosaic(home, None, document, home.columns(ITEMS))
+            document |= arrange.write_brief(
+                folder, document, grouped, every.columns, every.z, every.assets
+            )
         if len(table.id) <= options.item_files:
             document["links"] += write_item_files(folder, spooled.lines(table.line))
         _preview(folder, table, place, document)

@@ -31,6 +31,7 @@ from mosaic.catalog.folder import Folder
 from mosaic.catalog.gti import LAYER, Tiles
 from mosaic.catalog.gti_change import change_index, drawing_orders
 from mosaic.catalog.layout import ITEMS, PREVIEW, VRT, index_name
+from mosaic.catalog.opened import assets_in
 from mosaic.catalog.order import drawn, times
 from mosaic.catalog.table import Table
 from mosaic.storage import default_gate
@@ -82,15 +83,16 @@ def rewritten(
     when = times(columns)
     rank = drawn(columns, document, ids, when)
     known = _orders(stand, gone)
-    z, moved = placed(ids, rank, known)
-    where = {name: row for row, name in enumerate(ids.to_pylist())} if fresh is not None else {}
+    came = pa.array(fresh.id if fresh is not None else (), ids.type)
+    z, moved = placed(ids, rank, known, len(came))
+    where = pc.index_in(came, ids).to_numpy()
     number = _numbered(document)
     stale: list[str] = []
     for asset, index in indexes.items():
         progress(asset, 0)
         rows: Tiles | None = None
         if fresh is not None and change.place is not None and asset in fresh.assets:
-            own = z[[where[name] for name in fresh.id]]
+            own = z[where]
             numbered = replace(fresh, line=fresh.line + number)
             recodings = change.common[asset].recodings
             found = tiles(numbered, index, change.place, own, target, recodings)
@@ -115,7 +117,9 @@ def rewritten(
     told["mosaic:groups"] = groups
     told |= _left_out(document, change)
     if document.get("mosaic:brief") or len(ids) >= arrange.MANY:
-        told |= arrange.write_brief(into, told, group_sizes(into / ITEMS))
+        sizes = group_sizes(into / ITEMS)
+        every = assets_in(columns, told, ids)
+        told |= arrange.write_brief(into, told, sizes, columns, rank, every)
     _item_files(stand, told, gone, spooled.lines(lines), into)
     _preview(into, indexes, told)
     write_stac(into, told)

@@ -136,8 +136,7 @@ def open_mosaic(
     columns.fetch(paths)
     try:
         ids = columns.read("id")
-        traits = traits_of(columns, ids)
-        found = {name: asset_of(columns, document, name, ids, traits) for name in assets or own}
+        found = assets_in(columns, document, ids, assets)
         time = times(columns)
         z = drawn(columns, document, ids, time)
     except (KeyError, TypeError, ValueError, pa.ArrowException) as error:
@@ -146,6 +145,19 @@ def open_mosaic(
             f"{folder.base}: {ITEMS} isn't as mosaic writes it ({reason}); build it anew"
         ) from error
     return _opened(folder, document, ids, (time, z), found, columns)
+
+
+def assets_in(
+    columns: ParquetColumns, document: Json, ids: pa.Array, names: Sequence[str] | None = None
+) -> dict[str, Asset]:
+    """Assets of the items in ``items.parquet``. ``names``: those that are wanted; None for all.
+
+    Raises what a file that mosaic didn't write may raise: KeyError, TypeError, ValueError,
+    pa.ArrowException.
+    """
+    traits = traits_of(columns, ids)
+    wanted = names or document["mosaic:assets"]
+    return {name: asset_of(columns, document, name, ids, traits) for name in wanted}
 
 
 def _in_brief(

@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 import orjson
 import pyarrow.parquet as pq
+import pyogrio
 import pytest
 
 import mosaic
 from mosaic.builder import arrange
+from mosaic.builder.parquet import group_sizes
+from mosaic.catalog.folder import Folder
+from mosaic.catalog.opened import open_mosaic
 from mosaic.errors import CatalogError
 from mosaic.storage import Gate
 from tests.support.range_server import RangeServer
@@ -72,6 +76,59 @@ def test_after_updates_as_built_at_once(given: list[Path], tmp_path: Path) -> No
     assert ids[0] == ids[1]
     same(tmp_path / "m", tmp_path / "once")
     same(tmp_path / "m", as_parquet(tmp_path / "once", tmp_path / "old"), datetime="2025-06-06")
+
+
+def updated(item: Path, into: Path, without: str = "") -> Path:
+    """The same item in a later state; ``without``: an asset that it lacks then."""
+    told = orjson.loads(item.read_bytes())
+    told["properties"]["updated"] = "2026-02-01T00:00:00Z"
+    told["assets"].pop(without, None)
+    into.write_bytes(orjson.dumps(told))
+    return into
+
+
+def test_after_an_update_as_written_anew(given: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    mosaic.build(given[:12], folder, **HOW)
+    later = [updated(given[number], tmp_path / f"{number}.json") for number in (2, 9)]
+    gone = orjson.loads(given[3].read_bytes())["id"]
+    mosaic.update(folder, [*later, *given[12:]], drop=[gone])
+    document = orjson.loads((folder / "collection.json").read_bytes())
+    place = Folder.at(folder, Gate())
+    whole = open_mosaic(place, None, document, place.columns("items.parquet"))
+    sizes = group_sizes(folder / "items.parquet")
+    anew = arrange.write_brief(tmp_path, document, sizes, whole.columns, whole.z, whole.assets)
+    assert anew["mosaic:brief"] == document["mosaic:brief"]
+    assert (tmp_path / "items.arrow").read_bytes() == (folder / "items.arrow").read_bytes()
+
+
+def drawing(folder: Path) -> list[dict[str, int]]:
+    """z of the items, by index."""
+    found = []
+    for asset in ("B04", "B03"):
+        _, table = pyogrio.read_arrow(folder / f"{asset}.gti.gpkg", columns=["item", "z"])
+        found.append(dict(zip(table["item"].to_pylist(), table["z"].to_pylist(), strict=True)))
+    return found
+
+
+def test_items_that_lack_an_asset_keep_their_place(given: list[Path], tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    lacking = [
+        updated(given[4], tmp_path / "4.json", "B04"),
+        updated(given[10], tmp_path / "10.json", "B03"),
+    ]
+    rest = [one for one in given[::2] if one not in (given[4], given[10])]
+    mosaic.build([*lacking, *rest], folder, **HOW)
+    before = drawing(folder)
+    mosaic.update(folder, given[1::2])  # they lie between
+    after = drawing(folder)
+    assert len(before[0]) == len(before[1]) == len(given[::2]) - 1
+    whole = after[0] | after[1]
+    for old, new in zip(before, after, strict=True):
+        assert old.items() <= new.items()  # there was room
+        assert all(whole[item] == z for item, z in new.items())
+    assert len(set(whole.values())) == len(whole) == len(given)
+    mosaic.check(folder, all=True, offline=True).raise_for_errors()
 
 
 def test_behind_a_url_only_what_is_asked(
