@@ -71,7 +71,7 @@ PATHS = st.one_of(
     joined(st.just("/tiles"), MOSAIC, st.sampled_from(["tilejson.json", "WMTSCapabilities.xml"])),
     joined(st.just("/catalogs"), MOSAIC, st.one_of(ODD, TEXT, st.sampled_from(FILES))),
     joined(st.just("/raw"), st.sampled_from(["http", "https", "file", "s3"]), ODD, TEXT),
-    st.sampled_from(["/", "/healthz", "/metrics", "/catalogs", "*", "//", "/%"]),
+    st.sampled_from(["/", "/map/mosaic", "/healthz", "/metrics", "/catalogs", "*", "//", "/%"]),
     st.lists(st.one_of(ODD, TEXT), max_size=5).map(lambda parts: "/" + "/".join(parts)),
 )  # fmt: skip
 RANGES = st.one_of(
