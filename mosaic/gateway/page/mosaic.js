@@ -11,6 +11,7 @@ export class Mosaic {
     this.map = map;
     this.legend = legend;
     this.scaled = scaled;
+    this.turn = 0; // of looking for a scale: who is overtaken says nothing
     this.layers = new Set(); // more than one while new tiles come
     map.on("zoomend moveend", () => this.tell());
     by("approach").onclick = () => {
@@ -24,6 +25,9 @@ export class Mosaic {
     const asked = JSON.stringify(style(state, this.legend));
     if (asked === this.asked) return;
     this.asked = asked;
+    this.turn++;
+    this.pending = true; // until its tiles are asked for
+    this.tell();
     if (!state.rescale) {
       await this.fit(state);
       return;
@@ -32,6 +36,7 @@ export class Mosaic {
       const told = await json(of("tiles", "tilejson.json"), JSON.parse(asked));
       if (asked !== this.asked) return;
       by("refused").textContent = "";
+      this.pending = false;
       this.put(told);
     } catch (error) {
       if (asked === this.asked) this.refuse(error);
@@ -40,6 +45,7 @@ export class Mosaic {
 
   /** Ends of the scale by what is in view, else by the scene on top. */
   async fit(state) {
+    const turn = ++this.turn;
     const [coarsest, finest] = this.legend.levels;
     const { lat, lng } = this.map.getCenter();
     const zoom = Math.min(finest, Math.max(coarsest, this.map.getZoom() - 1));
@@ -48,6 +54,7 @@ export class Mosaic {
       for (const place of [[lng, lat], [lon, top]]) {
         const { z, x, y } = tile(...place, zoom);
         const told = await json(of("tiles", `${z}/${x}/${y}.json`), content(state));
+        if (turn !== this.turn) return;
         if (!told.valid) continue;
         const low = Math.min(...told.bands.map((band) => band.p2));
         const high = Math.max(...told.bands.map((band) => band.p98));
@@ -56,13 +63,14 @@ export class Mosaic {
       }
       this.scaled([0, 1]);
     } catch (error) {
-      this.refuse(error);
+      if (turn === this.turn) this.refuse(error);
     }
   }
 
   refuse(error) {
     by("refused").textContent = error.message;
-    this.map.getContainer().ariaBusy = "false";
+    this.pending = false;
+    this.tell();
   }
 
   /** Tiles in place of those before, which stay until the new ones are there. */
@@ -94,10 +102,9 @@ export class Mosaic {
     const far = this.map.getZoom() < this.legend.levels[0];
     by("approach").hidden = !far;
     const layer = this.layer;
-    if (!layer) return;
-    const busy = !far && layer.isLoading();
+    const busy = this.pending || (!far && !!layer?.isLoading());
     this.map.getContainer().ariaBusy = String(busy);
-    const failures = [...layer.failures.values()];
+    const failures = [...(layer?.failures.values() ?? [])];
     if (far) this.say("From here only footprints are shown.");
     else if (failures.length) {
       const many = failures.length === 1 ? "A tile" : `${failures.length} tiles`;
