@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,8 @@ GRID = {"bbox": (11.9, 47.4, 12.1, 47.6), "crs": "EPSG:3035", "resolution": 12}
 @pytest.fixture(scope="module")
 def home(folder: Path) -> Path:
     """A mosaic across a seam."""
-    place = folder / "export"
+    # made anew for each root: pytest runs the set once for all roots, and so this module twice
+    place = Path(tempfile.mkdtemp(prefix="export", dir=folder))
     items = write_case(place / "scenes", tuple(seam_scenes(256, 60.0, ("B04", "B03"))))
     mosaic.build(items, place / "mosaic")
     return place
