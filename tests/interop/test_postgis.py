@@ -41,7 +41,7 @@ JOB = Path(__file__).with_name("qgis_job.py")
 BANDS = ("B04", "B03", "B02")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # pytest runs a module once for each root
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serving(made_root("trixie", "postgis"), tmp_path_factory.mktemp("postgis")) as one:
         yield one
@@ -56,7 +56,7 @@ def home(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # pytest runs a module once for each root
 def items(folder: Path) -> Path:
     """Eight items in two zones on two dates, three bands."""
     return write_case(folder / "postgis" / "scenes", seam_scenes(128, 60.0, BANDS, dates=2))
@@ -77,7 +77,7 @@ def tables(server: Server, schema: str) -> set[str]:
         return {name for (name,) in found}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # pytest runs a module once for each root
 def twin(server: Server, folder: Path, items: Path) -> Path:
     """One mosaic as a folder and in the schema ``twin``, and the doors to it."""
     options: dict[str, Any] = {"slices": "day", "stacks": [BANDS], "resampling": "bilinear"}
