@@ -392,7 +392,11 @@ pickle.dump((values, found[-1].digest), sys.stdout.buffer)
 
 
 def test_it_travels_to_another_process(scenes: Path, truth: Shown, tmp_path: Path) -> None:
-    found = [opened(KINDS[kind](scenes, tmp_path)) for kind in ("mosaic", "its parquet", "dicts")]
+    homes = [tmp_path / name for name in "abc"]  # a mosaic that is built anew is another one
+    for home in homes:
+        home.mkdir()
+    kinds = ("mosaic", "its parquet", "dicts")
+    found = [opened(KINDS[kind](scenes, home)) for kind, home in zip(kinds, homes, strict=True)]
     done = subprocess.run(
         [sys.executable, "-c", _AGAIN],
         input=pickle.dumps((*found, BOX)),

@@ -89,11 +89,17 @@ def test_a_gate_travels_to_workers_without_what_it_read(
 ) -> None:
     one = gate(limits=Limits(3))
     one.get_range(server.url("a.bin"), start=0, length=9)
-    other = pickle.loads(pickle.dumps(one))
-    assert other.stats() == Stats()
-    assert other.get_range(server.url("a.bin"), start=0, length=9) == data[:9]
-    assert other._settings.limits == Limits(3)
-    other.close()
+    script = (
+        "import pickle, sys; from mosaic.storage import Limits, Stats; "
+        "sent = sys.stdin.buffer.read(); one, again = pickle.loads(sent), pickle.loads(sent); "
+        "assert one is again; assert one.stats() == Stats(); "
+        "assert one._settings.limits == Limits(3); "
+        "sys.stdout.buffer.write(one.get_range(sys.argv[1], start=0, length=9)); one.close()"
+    )
+    words = [sys.executable, "-c", script, server.url("a.bin")]
+    ran = subprocess.run(words, input=pickle.dumps(one), capture_output=True, check=True)
+    assert ran.stdout == data[:9]
+    assert pickle.loads(pickle.dumps(one)) is one  # where it is already, it stays one
     assert pickle.loads(pickle.dumps(default_gate())) is default_gate()
 
 
