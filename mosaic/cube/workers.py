@@ -58,6 +58,23 @@ def unpacked(sender: str, data: bytes) -> Any:
     return made_by(*given)
 
 
+def client() -> Any:
+    """The client of dask.distributed that this process has made, or None."""
+    distributed = sys.modules.get("distributed")  # without it there is no client
+    if distributed is None:
+        return None
+    try:
+        distributed.get_worker()
+        return None  # on a worker: waiting for others might be for ever
+    except (ValueError, AttributeError):
+        pass
+    try:
+        found = distributed.default_client()
+    except ValueError:
+        return None
+    return None if found.asynchronous else found
+
+
 def check_workers() -> None:
     """Ask the workers of the current dask client, if there is one, for their versions.
 
@@ -65,21 +82,10 @@ def check_workers() -> None:
     that come later only the version can be judged, when something is asked there: one without the
     package can't unpack what it is sent, and dask.distributed drops it, or waits for ever.
     """
-    distributed = sys.modules.get("distributed")
-    if distributed is None:
+    found = client()
+    if found is None:
         return
-    try:
-        distributed.get_worker()
-        return  # on a worker: waiting for others might be for ever
-    except (ValueError, AttributeError):
-        pass
-    try:
-        client = distributed.default_client()
-    except ValueError:
-        return
-    if client.asynchronous:
-        return
-    for name, version in client.run(_installed, on_error="return").items():
+    for name, version in found.run(_installed, on_error="return").items():
         if version is None:
             raise WorkerError(f"dask's worker {name} has no mosaic")
         if isinstance(version, str) and version != __version__:

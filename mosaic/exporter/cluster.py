@@ -44,23 +44,6 @@ class Job:
     """How chunks are packed."""
 
 
-def client() -> Any:
-    """The client of dask.distributed that this process has made, or None."""
-    distributed = sys.modules.get("distributed")  # without it there is no client
-    if distributed is None:
-        return None
-    try:
-        distributed.get_worker()
-        return None  # on a worker: waiting for others might be for ever
-    except (ValueError, AttributeError):
-        pass
-    try:
-        found = distributed.default_client()
-    except ValueError:
-        return None
-    return None if found.asynchronous else found
-
-
 def written(job: Job, number: int) -> Written:
     """On a worker: read and write one window."""
     writer = StoreWriter(job.folder, job.layout, job.windows, job.how)

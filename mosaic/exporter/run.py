@@ -13,8 +13,9 @@ from typing import Any
 
 from mosaic.cube.cube import Cube
 from mosaic.cube.opening import open_cube
+from mosaic.cube.workers import client
 from mosaic.errors import ExportError
-from mosaic.exporter.cluster import Job, client, spread
+from mosaic.exporter.cluster import Job, spread
 from mosaic.exporter.cog import CogWriter
 from mosaic.exporter.journal import Journal, Written, folder_of, is_full, unfinished
 from mosaic.exporter.layout import Layout, fits_tiff, layout_of
