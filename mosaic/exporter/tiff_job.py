@@ -20,8 +20,8 @@ from affine import Affine
 from rasterio.io import MemoryFile
 
 from mosaic.engine.answering import answer_requests
-from mosaic.exporter.journal import saved
 from mosaic.exporter.pixels import Array, crc_of
+from mosaic.files import saved
 
 CACHE = 64
 """Megabytes of blocks that GDAL keeps."""
