@@ -24,12 +24,13 @@ from mosaic import bridge
 from mosaic.bridge import planned, pooled
 from mosaic.catalog.opened import Opened
 from mosaic.catalog.table import drawing_order
-from mosaic.cube.choice import Choice, stamp
+from mosaic.cube.choice import Choice
 from mosaic.cube.composite import lacking
 from mosaic.cube.groups import Groups
 from mosaic.cube.keys import POINTS, Key, Run, clusters, places, portions
 from mosaic.cube.scenes import Scenes, scenes
 from mosaic.cube.sources import opened
+from mosaic.cube.stamp import stamp
 from mosaic.cube.values import cast, picked, planes
 from mosaic.cube.variables import COVERED
 from mosaic.cube.windows import Where, layered, place_of

@@ -24,7 +24,7 @@ from click.testing import Result
 import mosaic
 from mosaic import plot
 from mosaic.builder import rewrite
-from mosaic.cube import sources
+from mosaic.cube import built
 from mosaic.errors import CatalogError, InputError, UsageError
 from tests.build import drivers
 from tests.support.scenes import Scene, ramp, read, seam_scenes, write_scene
@@ -551,14 +551,14 @@ def test_opened_amid_an_update(
     out: Path, was: dict[str, State], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The old collection isn't taken for that of the new items."""
-    real = sources.open_mosaic
+    real = built.open_mosaic
 
     def then_open(*args: Any, **kw: Any) -> Any:
-        monkeypatch.setattr(sources, "open_mosaic", real)
+        monkeypatch.setattr(built, "open_mosaic", real)
         mosaic.update(out, [was["far"].item, was["e"].item])
         return real(*args, **kw)
 
-    monkeypatch.setattr(sources, "open_mosaic", then_open)
+    monkeypatch.setattr(built, "open_mosaic", then_open)
     with pytest.raises(CatalogError, match="changed while it was opened: open it again"):
         mosaic.read(out, bands=["B04"])
     shows(out, was.values())
