@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -48,7 +47,6 @@ def make(
     out: str | os.PathLike[str],
     options: Options,
     progress: Progress = lambda step, done: None,
-    stdin: IO[bytes] | None = None,
 ) -> Report:
     """Builds a mosaic from sources into a folder. See :func:`mosaic.build`."""
     started = time.monotonic()
@@ -60,7 +58,7 @@ def make(
         spool(folder, target) as spooled,
     ):
         gathered = gather(
-            chain(searched, items(read, stdin)),
+            chain(searched, items(read)),
             options,
             spooled.keep,
             lambda count: progress("items", count),

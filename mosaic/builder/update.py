@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +48,6 @@ def update(
     recipe: str | None = None,
     skip_bad: bool = False,
     progress: Progress = lambda step, done: None,
-    stdin: IO[bytes] | None = None,
 ) -> Updated:
     """Brings a mosaic up to date. See :func:`mosaic.update`."""
     started = time.monotonic()
@@ -71,7 +70,7 @@ def update(
         ):
             sift = Sift(stand, frozenset(drop))
             gathered = gather(
-                sift.new(chain(searched, items(read, stdin))),
+                sift.new(chain(searched, items(read))),
                 options,
                 spooled.keep,
                 lambda count: progress("items", count),
