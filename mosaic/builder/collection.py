@@ -12,10 +12,10 @@ import numpy as np
 import orjson
 from affine import Affine
 
+from mosaic.builder.frame import Frame
 from mosaic.builder.options import Options
 from mosaic.builder.scan import band_fields
 from mosaic.builder.spool import unpacked
-from mosaic.builder.tiles import Frame
 from mosaic.catalog.gti import Index
 from mosaic.catalog.layout import (
     CATALOG,

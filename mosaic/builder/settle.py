@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mosaic.builder.bands import Common, common_bands, misfit
+from mosaic.builder.frame import Frame, frame
 from mosaic.builder.gather import Gathered
 from mosaic.builder.options import Options
-from mosaic.builder.tiles import Frame, frame
 from mosaic.builder.trust import contradictions
 from mosaic.catalog.layout import index_name
 from mosaic.catalog.table import Assets, Table, drawing_order

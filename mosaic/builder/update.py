@@ -16,6 +16,7 @@ import numpy.typing as npt
 from mosaic.builder import repack
 from mosaic.builder.bands import Common
 from mosaic.builder.fits import fitting
+from mosaic.builder.frame import Frame, frame
 from mosaic.builder.gather import Gathered, gather, uncollected
 from mosaic.builder.inputs import Source, items
 from mosaic.builder.make import left_out
@@ -28,7 +29,6 @@ from mosaic.builder.settle import lost, shown, within
 from mosaic.builder.sift import Sift
 from mosaic.builder.spool import Spool, spool
 from mosaic.builder.standing import Standing, built_with, standing
-from mosaic.builder.tiles import Frame, frame
 from mosaic.builder.trust import contradictions
 from mosaic.catalog.database import refuse
 from mosaic.catalog.layout import ITEMS
