@@ -15,7 +15,7 @@ import numpy as np
 from mosaic import plot
 from mosaic.builder import arrange, write
 from mosaic.builder.bands import Common
-from mosaic.builder.collection import Json, collection, write_item_files, write_stac
+from mosaic.builder.collection import Json, collection
 from mosaic.builder.frame import Frame
 from mosaic.builder.gather import gather
 from mosaic.builder.inputs import Source, items
@@ -27,6 +27,7 @@ from mosaic.builder.report import Encoded, Report
 from mosaic.builder.search import Search, known, requests, searching
 from mosaic.builder.settle import settled
 from mosaic.builder.spool import spool
+from mosaic.builder.stac_files import write_item_files, write_stac
 from mosaic.builder.tiles import tiles
 from mosaic.catalog.folder import Folder
 from mosaic.catalog.gti import Index, write_index

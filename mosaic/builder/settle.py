@@ -13,7 +13,8 @@ from mosaic.builder.gather import Gathered
 from mosaic.builder.options import Options
 from mosaic.builder.trust import contradictions
 from mosaic.catalog.layout import index_name
-from mosaic.catalog.table import Assets, Table, drawing_order
+from mosaic.catalog.order import drawing_order
+from mosaic.catalog.table import Assets, Table
 from mosaic.errors import InputError, NoItemsError, Problem, UsageError
 from mosaic.grid import Bounds, choose_crs, utm
 from mosaic.outline import lonlat_union, meets

@@ -23,8 +23,9 @@ from mosaic.cube.array import BandArray
 from mosaic.cube.choice import Choice
 from mosaic.cube.composed import Composed, cube_of
 from mosaic.cube.composite import asked, composite
-from mosaic.cube.cube import Cube, found_in
+from mosaic.cube.cube import Cube
 from mosaic.cube.groups import GroupBy
+from mosaic.cube.meant import found_in
 from mosaic.cube.reduction import attributes, returned
 from mosaic.cube.sources import opened
 from mosaic.cube.stack import deepest
