@@ -199,9 +199,7 @@ def readers() -> list[int]:
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for children in /proc")
 @pytest.mark.parametrize("kills", [1, 2])
-def test_a_file_that_breaks_gdal_takes_no_other_with_it(
-    server: RangeServer, gate: Gate, kills: int
-) -> None:
+def test_a_file_that_breaks_gdal_takes_no_other_with_it(server: RangeServer, kills: int) -> None:
     hrefs = []
     for number in range(12):
         server.objects[f"many/{number}.tif"] = server.objects["x/a.tif"]
@@ -219,9 +217,11 @@ def test_a_file_that_breaks_gdal_takes_no_other_with_it(
                 gone.add(pid)
             time.sleep(0.01)
 
-    killer = threading.Thread(target=kill)
+    killer = threading.Thread(target=kill, daemon=True)
     killer.start()
+    gate = Gate(Limits(concurrency=4, start=4), CacheSettings())
     got = dict(read_governed(hrefs, 4, gate))
+    gate.close()
     killer.join()
     broken = [one for one in got.values() if isinstance(one, HeaderError)]
     assert len(got) == 12
