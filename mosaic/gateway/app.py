@@ -148,7 +148,7 @@ class Gateway:
                 app,
                 access_log=None,  # the guard keeps it: nothing of a query is told there
                 handler_cancellation=True,
-                shutdown_timeout=told.grace,
+                shutdown_timeout=told.grace / 2,  # aiohttp waits as long twice
                 keepalive_timeout=_IDLE,
                 max_line_size=_LINE,
                 max_field_size=_LINE,

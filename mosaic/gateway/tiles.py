@@ -56,8 +56,8 @@ class Tiles:
         ]
 
     def close(self) -> None:
-        """Finish what is being drawn."""
-        self._threads.shutdown(cancel_futures=True)
+        """Begin nothing more. On the loop, which what is being drawn needs: it can't be awaited."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def tile(self, request: web.Request) -> web.Response:
         """One tile; empty where the mosaic has nothing, an error where something can't be read."""

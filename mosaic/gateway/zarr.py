@@ -58,8 +58,8 @@ class Zarr:
         return [web.get("/zarr/{name}/{path:.*}", self.answer)]
 
     def close(self) -> None:
-        """Finish what is being opened."""
-        self._thread.shutdown(cancel_futures=True)
+        """Begin nothing more. On the loop, which what is being opened needs: it can't be awaited."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def answer(self, request: web.Request) -> web.Response:
         """What a key holds: 404 for one that there isn't, or of a chunk where no scene lies.

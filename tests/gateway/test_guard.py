@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from mosaic.errors import UsageError
 from mosaic.gateway.app import Gateway
 from mosaic.gateway.options import Options
+from mosaic.settings import Retry
 from tests.gateway.conftest import Serve
 from tests.gateway.test_raw import NAME, raw
 from tests.support.range_server import RangeServer
@@ -265,6 +266,25 @@ def test_requests_under_way_are_finished(serve: Serve, remote: Path, server: Ran
     assert not closing.is_alive()
     with pytest.raises(OSError):
         ask(f"{gateway.url}/healthz")
+
+
+@pytest.mark.parametrize(
+    "what", ["tiles/mosaic/9/273/178.tif?bands=B04", "zarr/mosaic/B04/c/0/0/0"]
+)
+def test_what_hangs_is_given_up(serve: Serve, remote: Path, server: RangeServer, what: str) -> None:
+    """A scene that is still read when the gateway ends doesn't keep it from ending."""
+    gateway = serve(remote, grace=1.0, retry=Retry(attempt=30, stall=30))
+    server.behaviour.latency = 20.0
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask, f"{gateway.url}/{what}")
+        while not server.counts.requests:
+            time.sleep(0.05)
+        closing = threading.Thread(target=gateway.close, daemon=True)
+        closing.start()
+        closing.join(8)
+        assert not closing.is_alive()
+        with pytest.raises(OSError):
+            asked.result()
 
 
 TEXT = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=40)
