@@ -58,7 +58,7 @@ class Zarr:
         return [web.get("/zarr/{name}/{path:.*}", self.answer)]
 
     def close(self) -> None:
-        """Begin nothing more. On the loop, which what is being opened needs: it can't be awaited."""
+        """Begin nothing more. On the loop, which what is opened needs: it can't be awaited."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def answer(self, request: web.Request) -> web.Response:
