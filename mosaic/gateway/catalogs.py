@@ -111,7 +111,9 @@ class Catalogs:
         for name, one in self._served.items():
             try:
                 if stamp_of(one.folder) != one.stamp:
-                    self._served[name] = load(name, one.folder, self._gate)
+                    found = load(name, one.folder, self._gate)
+                    self._gate.forget_all()  # its scenes may have been written anew, too
+                    self._served[name] = found
                 self._lost.pop(name, None)
             except CatalogError as error:
                 self._lost[name] = error

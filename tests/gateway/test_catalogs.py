@@ -29,10 +29,11 @@ from mosaic.gateway.app import Gateway
 from mosaic.gateway.catalogs import named
 from mosaic.gateway.locations import Site
 from mosaic.gateway.options import Options
+from mosaic.storage.address import url_path
 from tests.gateway.conftest import Serve
 from tests.support.mosaics import CASES, build
 from tests.support.range_server import RangeServer
-from tests.support.scenes import seam_scenes
+from tests.support.scenes import ramp, seam_scenes, write_scenes
 from tests.support.upstream import ask, publish
 
 READ = """
@@ -190,6 +191,27 @@ def test_a_mosaic_that_is_built_anew(serve: Serve, tmp_path: Path, server: Range
     mosaic.build(document, built)
     time.sleep(1.1)
     assert ask(f"{root}/B04.gti.gpkg")[0] == 200
+
+
+def test_scenes_that_are_written_anew_with_their_mosaic(
+    serve: Serve, tmp_path: Path, server: RangeServer
+) -> None:
+    """No block of an old scene beside one of the new, nor in place of it."""
+    scenes = seam_scenes(256, 60.0, ("B04",), dates=1)
+    built = publish(tmp_path, scenes, server)
+    gateway = serve(built)
+    urls = [f"{gateway.url}/raw/{url_path(server.url(n))}" for n in sorted(server.objects)[:2]]
+    assert all(ask(url, Range="bytes=0-70000")[0] == 206 for url in urls)
+    write_scenes(tmp_path / "scenes", scenes, lambda lon, lat, band: ramp(lon, lat, band) / 2)
+    for path in (tmp_path / "scenes").rglob("*.tif"):
+        server.objects[path.relative_to(tmp_path / "scenes").as_posix()] = path.read_bytes()
+    server.behaviour.etag = "v2"
+    document = [orjson.loads(path.read_bytes()) for path in sorted(built.glob("items/*.json"))]
+    mosaic.build(document, built, overwrite=True)
+    time.sleep(1.1)
+    for url, name in zip(urls, sorted(server.objects)[:2], strict=True):
+        status, told, body = ask(url)
+        assert (status, told["etag"], body) == (200, '"v2"', server.objects[name])
 
 
 def test_what_isnt_the_mosaics_own_stays_hidden(serve: Serve, remote: Path) -> None:
