@@ -18,6 +18,7 @@ from mosaic.errors import UsageError
 Floats = npt.NDArray[np.float64]
 _LONGEST = 400
 _PARTS = 100
+_LARGEST = 10**308
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -73,8 +74,9 @@ def _check(node: ast.expr) -> None:
     match node:
         case ast.Name():
             return
-        case ast.Constant(value=int() | float()) if not isinstance(node.value, bool):
-            return
+        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+            if abs(number) > _LARGEST:
+                raise UsageError("an expression's numbers are at most 1e308")
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
             _check(left)
             _check(right)

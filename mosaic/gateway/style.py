@@ -94,7 +94,7 @@ def _range(text: str) -> tuple[float, float]:
         low, high = (float(word) for word in text.split(","))
     except ValueError:
         low = high = math.nan
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+    if not (low < high and math.isfinite(high - low)):
         raise UsageError(f"rescale={text[:40]!r}: two numbers, such as 0,3000")
     return low, high
 

@@ -21,7 +21,7 @@ import mosaic
 from mosaic.errors import UsageError
 from mosaic.gateway.app import Gateway
 from mosaic.gateway.expression import names, parsed, value
-from mosaic.gateway.pyramid import levels, tile
+from mosaic.gateway.pyramid import bounds, levels, tile
 from tests.gateway.conftest import Serve
 from tests.support.range_server import RangeServer
 from tests.support.upstream import ask
@@ -215,6 +215,13 @@ def test_told_as_tilejson_and_wmts(serve: Serve, remote: Path) -> None:
         assert ask(f"{gateway.url}/tiles/mosaic/{kind}?bad=1")[0] == 400
 
 
+def test_bounds_are_what_tiles_can_show() -> None:
+    assert bounds((11.0, 47.0, 12.0, 48.0)) == (11.0, 47.0, 12.0, 48.0)
+    assert bounds((179.0, -89.0, -179.0, -80.0)) == (-180.0, -85.051129, 180.0, -80.0)
+    with pytest.raises(UsageError, match="no tile shows"):
+        bounds((-180.0, 88.0, 180.0, 90.0))
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -240,6 +247,8 @@ def test_told_as_tilejson_and_wmts(serve: Serve, remote: Path) -> None:
         "B04 := 1",
         "1j",
         "f'{B04}'",
+        "B04 + " + "9" * 320,
+        "1e999",
         "-" * 500,
         "+".join("1" * 120),
         "~B04",
