@@ -35,6 +35,7 @@ import mosaic
 from catalogs import demo
 from mosaic.cli import main
 from tests.support.stac_api import rustac
+from tests.support.verbs import verbs
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -241,7 +242,7 @@ def _by_rasterio(words: list[str]) -> None:
 def test_the_readme_shows_every_option(monkeypatch: pytest.MonkeyPatch) -> None:
     options = {
         name
-        for command in main.commands.values()  # type: ignore[attr-defined]
+        for command in verbs().values()
         for option in command.params
         for name in option.opts
         if name.startswith("--")

@@ -1,36 +1,38 @@
-"""Items as they come to a table: assets chosen, gaps filled from headers, doubts noted."""
+"""Items as they come to a table: assets chosen, headers read where needed, doubts noted."""
 
 from __future__ import annotations
 
 import gc
-import math
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-import orjson
-import shapely
-
+from mosaic.builder.complete import (
+    absolute,
+    believed,
+    complete,
+    incomplete,
+    placed,
+    shared,
+    unread,
+    with_header,
+    with_nodata,
+)
 from mosaic.builder.inputs import Found, Noted, Parent
 from mosaic.builder.options import Options
-from mosaic.builder.scan import asset as asset_of
-from mosaic.builder.scan import band_fields, footprint
-from mosaic.builder.spool import GEOMETRY
+from mosaic.builder.sound import alike, sound
 from mosaic.builder.trust import disagreements
 from mosaic.catalog.facts import asset_for, bands_of, data_assets, sources
 from mosaic.catalog.headers import Header
-from mosaic.catalog.href import location, resolve
-from mosaic.catalog.layout import MASK
+from mosaic.catalog.href import location
 from mosaic.catalog.reading import read_headers
 from mosaic.catalog.sentinel2 import encoded
-from mosaic.catalog.source import Band, Source, Told, holds
-from mosaic.catalog.stac import TIMES, crs_fields, upgrade
-from mosaic.catalog.table import Builder, utc
+from mosaic.catalog.source import Band, Source
+from mosaic.catalog.stac import upgrade
+from mosaic.catalog.table import Builder
 from mosaic.errors import HeaderError, Problem, UsageError
-from mosaic.grid import Grids
 from mosaic.recipes.fill import filled, key_of
 
 if TYPE_CHECKING:
@@ -146,7 +148,7 @@ def _prepared(
         try:
             if not _name(one.item):
                 raise UsageError("has no id")
-            item = _sound(upgrade(one.item))
+            item = sound(upgrade(one.item))
             if options.recipe:
                 item = filled(item, options.recipe)
             known = seen.setdefault(str(item.get("collection") or ""), set())
@@ -171,83 +173,6 @@ def _name(item: Any) -> str:
     return str(item.get("id") or "") if isinstance(item, dict) else ""
 
 
-_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)")
-_SHAPES = frozenset(
-    "Point MultiPoint LineString MultiLineString Polygon MultiPolygon GeometryCollection".split()
-)
-
-
-def _sound(item: Json) -> Json:
-    """An item whose own fields have the form that a table needs, times in RFC 3339.
-
-    Raises :class:`~mosaic.errors.UsageError` for a field that can't be meant.
-    """
-    if not isinstance(item["id"], str) or not isinstance(item.get("collection"), str | None):
-        raise UsageError("its id or collection is no text")
-    box = item.get("bbox")
-    if box is not None and not (
-        isinstance(box, list)
-        and len(box) in (4, 6)
-        and all(isinstance(value, int | float) and math.isfinite(value) for value in box)
-    ):
-        raise UsageError(f"its bbox {box!r:.80} isn't four or six finite numbers")
-    properties: Json = item["properties"]
-    _geometry_is_sound(item.get("geometry"), "geometry")
-    for fields in (properties, *item["assets"].values()):
-        if fields.get(GEOMETRY):
-            _geometry_is_sound(fields[GEOMETRY], GEOMETRY)
-    for field_ in TIMES:
-        value = properties.get(field_)
-        if value is None or (isinstance(value, str) and _RFC3339.fullmatch(value) and utc(value)):
-            continue
-        if not utc(value):
-            raise UsageError(f"its {field_} {value!r:.80} is no time")
-        properties[field_] = utc(value, "auto")  # the item was copied when it was upgraded
-    if "\0" in item["id"]:
-        raise UsageError("its id holds a zero byte")
-    for key, asset in item["assets"].items():
-        if "\0" in asset["href"]:
-            raise UsageError(f"the href of its asset {key} holds a zero byte")
-        if not isinstance(asset.get("roles") or [], list):
-            raise UsageError(f"the roles of its asset {key} are no list")
-    return item
-
-
-def _is_plain(geometry: Any) -> bool:
-    """Whether a geometry is one short closed ring, as most are: GEOS needn't look at it."""
-    if not isinstance(geometry, dict) or geometry.get("type") != "Polygon":
-        return False
-    rings = geometry.get("coordinates")
-    if not isinstance(rings, list) or len(rings) != 1 or not isinstance(rings[0], list):
-        return False
-    ring = rings[0]
-    return 4 <= len(ring) <= 16 and ring[0] == ring[-1] and all(map(_is_place, ring))
-
-
-def _is_place(point: Any) -> bool:
-    return (
-        isinstance(point, list)
-        and len(point) == 2
-        and isinstance(point[0], int | float)
-        and isinstance(point[1], int | float)
-        and abs(point[0]) <= 1e9
-        and abs(point[1]) <= 1e9
-    )
-
-
-def _geometry_is_sound(geometry: Any, name: str) -> None:
-    """Raises UsageError for what GEOS can't read as GeoJSON, or what has no points."""
-    if not geometry or _is_plain(geometry):
-        return
-    try:
-        found = shapely.from_geojson(orjson.dumps(geometry))
-        if geometry["type"] in _SHAPES and not found.is_empty:
-            return
-    except (shapely.errors.GEOSException, TypeError, KeyError):
-        pass
-    raise UsageError(f"its {name} {geometry!r:.80} is no GeoJSON")
-
-
 def _chosen(item: Json, base: str, options: Options, result: Gathered) -> _Pending | None:
     name = str(item.get("id", ""))
     if options.bands:
@@ -269,7 +194,7 @@ def _chosen(item: Json, base: str, options: Options, result: Gathered) -> _Pendi
     for key in item["assets"].keys() - keys.values():
         for field_ in ("proj:shape", "proj:transform"):
             value = item["assets"][key].get(field_)
-            if value is not None and not _alike(value, []):
+            if value is not None and not alike(value, []):
                 raise UsageError(f"{field_} {value!r:.80} of its asset {key} is no list of numbers")
     for source in found_sources:
         if not source.href.startswith(("/", "https://", "s3://")):
@@ -326,189 +251,32 @@ def _add(
         header = headers.get(source.href)
         if isinstance(header, HeaderError):
             if not (source.located and options.dtype):
-                result.bad.append(_unread(source, header.problem))
+                result.bad.append(unread(source, header.problem))
                 continue
             header = None
         if header is not None:
             result.disagreements += disagreements(source, header)
-            source = _believed(source, header)
+            source = believed(source, header)
             known.setdefault(kind, source.bands or ())
-            assets[key] = _with_header(assets[key], header)
+            assets[key] = with_header(assets[key], header)
         elif source.bands is None:
             if kind in known:
-                source = replace(source, bands=_shared(known[kind]))
+                source = replace(source, bands=shared(known[kind]))
             elif options.dtype:
                 source = replace(source, bands=bands_of(assets[key], options.dtype))
-        filled = _with_nodata(source, options)
+        filled = with_nodata(source, options)
         if not filled.located or filled.bands is None:
-            result.bad.append(_incomplete(filled))
+            result.bad.append(incomplete(filled))
             continue
         bands = encoded(item, key, filled.bands)
         whole.append(filled if bands is filled.bands else replace(filled, bands=bands))
-        assets[key] = _complete(assets[key], filled, said)
+        assets[key] = complete(assets[key], filled, said)
     if whole:
         try:
-            keep({**_placed(item, whole[0]), "assets": _absolute(assets, one.base)})
+            keep({**placed(item, whole[0]), "assets": absolute(assets, one.base)})
         except TypeError as error:  # what JSON can't hold, such as an integer above 64 bits
             what = f"can't be written ({error})"
             result.bad.append(Problem("item", what, "mend the item", item["id"]))
         else:
             result.undated += item["properties"].get("mosaic:datetime_from") == "file"
             result.builder.add(item, whole)
-
-
-def _complete(asset: Json, source: Source, said: tuple[Band, ...] | None) -> Json:
-    """An asset that tells its own grid and bands: those of its item, or found elsewhere.
-
-    ``said``: the bands as the asset itself tells them.
-    """
-    grid = {
-        **crs_fields(source.crs or ""),
-        "proj:shape": list(source.shape or ()),
-        "proj:transform": list(source.transform or ()),
-    }
-    asset = asset | {
-        field: value for field, value in grid.items() if not _alike(asset.get(field), value)
-    }
-    found = source.bands or ()
-    if said != found:
-        bands = asset.get("bands") or []
-        own = bands if len(bands) == len(found) else [{}] * len(found)
-        asset["bands"] = [
-            {**band_fields(band), **told} for band, told in zip(found, own, strict=True)
-        ]
-    return asset
-
-
-def _alike(told: Any, value: Any) -> bool:
-    """Whether a field has the form that it should: one text among the numbers of a million items
-    would make texts of all in ``items.parquet``."""
-    if not isinstance(value, list):
-        return isinstance(told, type(value))
-    return isinstance(told, list) and all(type(one) in (int, float) for one in told)
-
-
-def _placed(item: Json, source: Source) -> Json:
-    """An item with a geometry and a bbox: where it has none, those of its first asset."""
-    if item.get("geometry") and item.get("bbox"):
-        return item
-    if source.crs is None or source.shape is None or source.transform is None:
-        return item
-    geometry, bbox = footprint(Grids.one(source.crs, source.shape, source.transform))
-    return {**item, "geometry": item.get("geometry") or geometry, "bbox": item.get("bbox") or bbox}
-
-
-def _absolute(assets: dict[str, Json], base: str) -> dict[str, Json]:
-    return {key: {**asset, "href": resolve(asset["href"], base)} for key, asset in assets.items()}
-
-
-def _unread(source: Source, problem: Problem) -> Problem:
-    advice = problem.advice
-    if source.located:
-        advice = "its item tells no data type: give --dtype, or make the file readable"
-    return Problem(
-        problem.kind, problem.what, advice, source.item, source.asset, problem.href or source.href
-    )
-
-
-def _believed(source: Source, header: Header) -> Source:
-    """A source with what its file says; the item's nodata and names stay where it has none."""
-    bands = header.bands
-    masked = False
-    if source.bands is not None and len(source.bands) == len(bands):
-        merged = []
-        for said, found in zip(source.bands, bands, strict=True):
-            nodata = found.nodata
-            if nodata is None and said.nodata is not None and not header.masked:
-                nodata, masked = said.nodata, True
-            scaled = (found.scale, found.offset) != (1.0, 0.0)
-            merged.append(
-                replace(
-                    found,
-                    name=said.name or found.name,
-                    nodata=nodata,
-                    scale=found.scale if scaled else said.scale,
-                    offset=found.offset if scaled else said.offset,
-                    told=found.told if scaled else said.told,
-                    unit=said.unit or found.unit,
-                    color=found.color or said.color,
-                )
-            )
-        bands = tuple(merged)
-    return replace(
-        source,
-        crs=header.crs,
-        shape=header.shape,
-        transform=header.transform,
-        bands=bands,
-        mask_nodata=masked,
-    )
-
-
-def _shared(bands: tuple[Band, ...]) -> tuple[Band, ...]:
-    """Bands of one file for another whose item tells none."""
-    return tuple(
-        replace(band, told=Told.SHARED if band.told is not Told.NOTHING else Told.NOTHING)
-        for band in bands
-    )
-
-
-def _with_nodata(source: Source, options: Options) -> Source:
-    """``--nodata`` for bands that declare none; JPEG 2000 files can't declare theirs."""
-    bands = source.bands
-    if bands is None:
-        return source
-    if options.nodata is not None and any(band.nodata is None for band in bands):
-        if not all(holds(band.dtype, options.nodata) for band in bands):
-            kind = f"{bands[0].dtype} pixels of {source.asset}"
-            raise UsageError(f"--nodata {options.nodata:g}: {kind} can't hold it")
-        data = tuple(
-            band
-            if band.nodata is not None or band.color == "Alpha"
-            else replace(band, nodata=options.nodata)
-            for band in bands
-        )
-        return replace(source, bands=data, mask_nodata=True)
-    rule = options.recipe.band(source.asset) if options.recipe else None
-    undeclared = source.href.lower().endswith((".jp2", ".j2k")) or (rule and rule.undeclared)
-    if undeclared and any(band.nodata is not None for band in bands):
-        return replace(source, mask_nodata=True)
-    return source
-
-
-def _with_header(asset: Json, header: Header) -> Json:
-    """An asset that says what its file says; what only the item knows stays."""
-    told = asset_of(header)
-    kept = {
-        key: value
-        for key, value in asset.items()
-        if key not in ("proj:code", "proj:wkt2", "proj:projjson", "proj:bbox", "proj:geometry")
-    }
-    bands = asset.get("bands") or []
-    if len(bands) == len(told["bands"]):
-        told["bands"] = [
-            {**said, **found} for said, found in zip(bands, told["bands"], strict=True)
-        ]
-    fields = ("proj:code", "proj:wkt2", "proj:shape", "proj:transform", "bands", MASK)
-    return kept | {field: told[field] for field in fields if field in told}
-
-
-def _incomplete(source: Source) -> Problem:
-    missing = [
-        name
-        for name, value in (
-            ("CRS (proj:code)", source.crs),
-            ("proj:shape", source.shape),
-            ("proj:transform", source.transform),
-            ("data type (bands)", source.bands),
-        )
-        if value is None
-    ]
-    return Problem(
-        "incomplete",
-        f"the item tells no {', no '.join(missing)}",
-        "give --dtype" if source.located else "make the file readable",
-        source.item,
-        source.asset,
-        source.href,
-    )

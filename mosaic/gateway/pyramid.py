@@ -40,6 +40,16 @@ def tile(z: int, x: int, y: int, side: int = SIDE) -> GeoBox | None:
     return GeoBox((side, side), affine, "EPSG:3857")
 
 
+def beside(z: int, x: int, y: int, side: int = SIDE) -> tuple[GeoBox, tuple[slice, slice]]:
+    """The pixels of the four tiles that one of the level above covers; and where this one lies."""
+    first = tile(z, x - x % 2, y - y % 2, side)
+    if first is None or z == 0:
+        raise ValueError(f"there is no tile {z}/{x}/{y} that has others beside it")
+    down, right = y % 2 * side, x % 2 * side
+    four = GeoBox((2 * side, 2 * side), first.affine, first.crs)
+    return four, (slice(down, down + side), slice(right, right + side))
+
+
 def levels(pixel: float, geographic: bool, bbox: tuple[float, ...]) -> tuple[int, int]:
     """The coarsest level that is shown, and the first as fine as the mosaic.
 

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -20,7 +21,7 @@ from mosaic.errors import UsageError
 from mosaic.gateway.catalogs import Catalogs
 from mosaic.gateway.images import KINDS, geotiff, picture
 from mosaic.gateway.kept import Kept
-from mosaic.gateway.pyramid import levels, tile, tilejson, wmts
+from mosaic.gateway.pyramid import beside, levels, tile, tilejson, wmts
 from mosaic.gateway.served import Served
 from mosaic.gateway.style import Style, colours, computed, figures, styled
 from mosaic.storage import Gate
@@ -76,19 +77,32 @@ class Tiles:
         headers = {"ETag": f'"{told}"', "Content-Type": _KINDS[kind]}
         if known(request.headers.get("If-None-Match", ""), Meta(None, headers["ETag"])):
             return web.Response(status=304, headers=headers)
-        body = await self._kept.get(told, lambda: self._drawn(served, style, grid, kind))
+        body = await self._kept.get(told, lambda: self._drawn(served, style, (z, x, y), kind))
         return web.Response(body=body, headers=headers)
 
-    async def _drawn(self, served: Served, style: Style, grid: GeoBox, kind: str) -> bytes:
-        """A tile as a file."""
+    async def _drawn(
+        self, served: Served, style: Style, place: tuple[int, int, int], kind: str
+    ) -> bytes:
+        """A tile as a file.
+
+        Four are read at once: who asks for one asks for those beside it, and a read of four takes
+        little more than of one. Where not all of a tile could be read so, it is read alone.
+        """
         loop = asyncio.get_running_loop()
 
-        async def read() -> Reading:
-            work = served, self._gate, style, grid
+        async def read(grid: GeoBox, errors: str) -> Reading:
+            work = served, self._gate, style, grid, errors
             return await loop.run_in_executor(self._threads, numbers, *work)
 
-        key = served.stamp, served.name, style.bands, style.datetime, style.resampling, grid
-        got = await self._numbers.get(key, read)
+        grid = tile(*place, style.size)
+        assert grid is not None
+        got = None
+        if place[0] > shown_levels(served)[0]:
+            four, here = beside(*place, style.size)
+            key = served.stamp, served.name, style.bands, style.datetime, style.resampling, four
+            got = part(await self._numbers.get(key, lambda: read(four, "ignore")), here, grid)
+        if got is None or not got.covered.all():
+            got = await read(grid, "raise")
         return await loop.run_in_executor(self._threads, drawn, served, got, style, grid, kind)
 
     async def tilejson(self, request: web.Request) -> web.Response:
@@ -120,16 +134,23 @@ class Tiles:
         return f"{self._base()}/tiles/{quote(served.name)}/{{z}}/{{x}}/{{y}}.{kind}{query}"
 
 
-def numbers(served: Served, gate: Gate, style: Style, grid: GeoBox) -> Reading:
-    """What a tile shows, as it is in the scenes. Raises what :func:`mosaic.read` raises."""
+def numbers(served: Served, gate: Gate, style: Style, grid: GeoBox, errors: str) -> Reading:
+    """What tiles show, as it is in the scenes. Raises what :func:`mosaic.read` raises."""
     return mosaic.read(
         served.opened,
         geobox=grid,
         bands=style.bands,
         datetime=style.datetime,
         resampling=style.resampling,
+        errors=errors,
         gate=gate,
     )
+
+
+def part(got: Reading, here: tuple[slice, slice], grid: GeoBox) -> Reading:
+    """The pixels of one tile, of those of more."""
+    values, valid, covered = (one[:, *here] for one in (got.values, got.valid, got.covered))
+    return replace(got, values=values, valid=valid, covered=covered, geobox=grid)
 
 
 def drawn(served: Served, got: Reading, style: Style, grid: GeoBox, kind: str) -> bytes:
@@ -157,7 +178,7 @@ def drawn(served: Served, got: Reading, style: Style, grid: GeoBox, kind: str) -
 
 
 def _size(got: Reading) -> int:
-    return int(got.values.nbytes + got.valid.nbytes)
+    return int(got.values.nbytes + got.valid.nbytes + got.covered.nbytes)
 
 
 def _bytes(values: np.ndarray[Any, Any], style: Style) -> bool:

@@ -8,7 +8,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -22,10 +24,11 @@ from affine import Affine
 from click.testing import Result
 
 import mosaic
+import mosaic.cli
 from mosaic.catalog.gti import read_xml
-from mosaic.cli import main
 from tests.build.test_publish import snapshot
 from tests.support.scenes import item_of, read, utm_scene
+from tests.support.verbs import verbs
 
 Cli = Callable[..., Result]
 Json = dict[str, Any]
@@ -42,7 +45,7 @@ def run(*args: object, **kw: Any) -> subprocess.CompletedProcess[str]:
 
 def test_every_option_is_documented(cli: Cli) -> None:
     overview = cli("--help").output
-    for name, command in main.commands.items():
+    for name, command in verbs().items():
         assert name in overview
         assert command.help
         text = cli(name, "--help").output
@@ -51,14 +54,26 @@ def test_every_option_is_documented(cli: Cli) -> None:
                 assert parameter.help, parameter.name
                 for word in (*parameter.opts, *parameter.secondary_opts):
                     assert word in text
-    assert set(main.commands) >= {"build", "info", "relocate"}
+    assert set(verbs()) >= {"build", "info", "relocate"}
+
+
+def test_every_verb_of_every_module_is_known_and_imported_when_asked_for() -> None:
+    found = [import_module(f"mosaic.cli.{one.name}") for one in iter_modules(mosaic.cli.__path__)]
+    written = [one for module in found for one in vars(module).values()]
+    assert {one.name: one for one in written if isinstance(one, click.Command)} == verbs()
+    code = (
+        "import sys\nfrom mosaic.cli import main\nmain(['--version'], standalone_mode=False)\n"
+        "print([name for name in sys.modules if name.startswith(('mosaic.cli.', 'rich'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"mosaic {mosaic.__version__}", "[]"]
 
 
 def test_options_have_the_names_of_the_python_arguments() -> None:
     import inspect
 
     python = set(inspect.signature(mosaic.build).parameters) - {"source", "out"}
-    options = {parameter.name for parameter in main.commands["build"].params}
+    options = {parameter.name for parameter in verbs()["build"].params}
     assert python == options - {"source", "out", "as_json", "quiet", "verbose"}
 
 

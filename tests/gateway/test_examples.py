@@ -7,8 +7,8 @@ import configparser
 import shlex
 from pathlib import Path
 
-from mosaic.cli import main
 from mosaic.gateway.command import configured
+from tests.support.verbs import verbs
 
 DOCS = Path(__file__).resolve().parents[2] / "docs/gateway"
 
@@ -46,7 +46,7 @@ def test_the_container_starts_what_there_is() -> None:
 def taken(arguments: list[str]) -> None:
     """Raises unless the command line knows all of these."""
     name, *rest = arguments
-    command = main.commands[name]
+    command = verbs()[name]
     assert command.make_context(name, rest, resilient_parsing=True).params["folder"]
 
 

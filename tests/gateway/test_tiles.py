@@ -22,6 +22,7 @@ from mosaic.errors import UsageError
 from mosaic.gateway.app import Gateway
 from mosaic.gateway.expression import names, parsed, value
 from mosaic.gateway.pyramid import bounds, levels, tile
+from mosaic.storage import Gate
 from tests.gateway.conftest import Serve
 from tests.support.range_server import RangeServer
 from tests.support.upstream import ask
@@ -189,6 +190,40 @@ def test_a_scene_that_cant_be_read_is_no_empty_tile(
     hits = gateway.gate.stats().hits
     assert ask(at)[1:] == first[1:] or ask(at)[2] == first[2]
     assert gateway.gate.stats().hits == hits  # drawn once
+
+
+def test_four_are_read_at_once(serve: Serve, remote: Path, server: RangeServer) -> None:
+    """Each as if it were read alone: what its neighbours can't show doesn't spoil it."""
+    gateway = serve(remote)
+    z, x, y = place(12)
+    x, y = x - x % 2, y - y % 2
+    four = [(x + dx, y + dy) for dy in (0, 1) for dx in (0, 1)]
+    alone = [mosaic.read(remote, geobox=tile(z, *at), bands=["B04"]) for at in four]
+    asked = []
+    for (column, row), want in zip(four, alone, strict=True):
+        body = ask(f"{gateway.url}/tiles/mosaic/{z}/{column}/{row}.tif?bands=B04")[2]
+        with MemoryFile(body) as memory, memory.open() as dataset:
+            values = dataset.read(1)
+        np.testing.assert_array_equal(np.isfinite(values), want.valid[0])
+        there = want.valid[0]
+        np.testing.assert_array_equal(values[there], want.values[0][there])
+        asked.append(server.counts.requests)
+    assert asked == asked[:1] * 4
+
+    del server.objects["S2_32_0_1/B04.tif"]
+    states = {}
+    other = serve(remote)
+    for column in range(x - 2, x + 4):
+        for row in range(y - 2, y + 4):
+            grid = tile(z, column, row)
+            found = mosaic.read(remote, geobox=grid, bands=["B04"], gate=Gate(), errors="ignore")
+            told = f"{other.url}/tiles/mosaic/{z}/{column}/{row}.tif?bands=B04"
+            whole = bool(found.covered.all())
+            states[column, row] = ask(told)[0]
+            assert states[column, row] == (200 if whole else 502)
+    pairs = {(column // 2, row // 2) for column, row in states}
+    mixed = [{s for (c, r), s in states.items() if (c // 2, r // 2) == pair} for pair in pairs]
+    assert {200, 502} in mixed
 
 
 def test_told_as_tilejson_and_wmts(serve: Serve, remote: Path) -> None:
