@@ -171,7 +171,9 @@ def drawn(served: Served, got: Reading, style: Style, grid: GeoBox, kind: str) -
     if kind == "json":
         return orjson.dumps(figures(values, there, names))
     if kind == "tif":
-        return geotiff(values, there, grid, names)
+        # as wide as holds the scenes' own numbers
+        wide = values.astype(np.result_type(got.values.dtype, np.float32))
+        return geotiff(wide, there, grid, names)
     if not style.rescale and not _bytes(got.values, style):
         raise UsageError("numbers like these need rescale=LOW,HIGH to be shown")
     return picture(kind, colours(style, values, there))

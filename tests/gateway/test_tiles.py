@@ -25,6 +25,7 @@ from mosaic.gateway.pyramid import bounds, levels, tile
 from mosaic.storage import Gate
 from tests.gateway.conftest import Serve
 from tests.support.range_server import RangeServer
+from tests.support.scenes import utm_scene, write_scenes
 from tests.support.upstream import ask
 
 LON, LAT = 12.0, 47.5  # where the zones meet
@@ -131,6 +132,18 @@ def test_declared_scale_and_offset_count(serve: Serve, remote: Path, tmp_path: P
         values = dataset.read(1)
     there = want.valid[0]
     np.testing.assert_array_equal(values[there], (want.values[0][there] * 0.5 - 7).astype("f4"))
+
+
+def test_large_numbers_are_told_as_they_are(serve: Serve, tmp_path: Path) -> None:
+    """All of them the same one, which float32 can't hold."""
+    scene = utm_scene("a", 32632, LON, LAT, 64, 60.0, dtype="uint32")
+    items = write_scenes(tmp_path, [scene], lambda lon, lat, band: np.full(lon.shape, 4e9 + 1))
+    mosaic.build(items, tmp_path / "mosaic")
+    body = ask(url(serve(tmp_path / "mosaic"), 12, "tif", "bands=B04"))[2]
+    with MemoryFile(body) as memory, memory.open() as dataset:
+        values = dataset.read(1)
+    assert np.isfinite(values).any()
+    assert set(values[np.isfinite(values)]) == {4e9 + 1}
 
 
 def test_what_cant_be_shown_is_said(serve: Serve, remote: Path, server: RangeServer) -> None:
