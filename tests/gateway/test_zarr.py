@@ -233,7 +233,8 @@ def test_what_cant_be_meant_is_said(serve: Serve, remote: Path, server: RangeSer
         "bands=B99", "bands=,", "crs=EPSG:0", "crs=none", "resolution=x",
         "resolution=0.0000001", "resolution=nan", "bbox=1,2,3", "bbox=a", "bbox=1,1,2,2",
         "datetime=never", "mask=B04", "mask=B99:1", "mask=B04:", "mask_dilate=-1", "mask_dilate=x",
-        "chunk=1", "chunk=99999", "dtype=object", "dtype=complex64", "dtype=U4", "best=none",
+        "mask=B03:1&mask=B03:2", "chunk=1", "chunk=99999", "dtype=object",
+        "dtype=complex64", "dtype=U4", "best=none",
         "resampling=magic", "over=nothing&method=mean", "raw=1", "errors=ignore", "where=1=1",
         "gate=x", "groupby=all&", "&groupby=all", "groupby=links", "groupby=assets",
     ):  # fmt: skip
