@@ -248,6 +248,9 @@ def test_the_log_shows_no_query(
         ask(f"{gateway.url}/catalogs?token=s3cret")
         ask(f"{gateway.url}/no%0aline", Authorization="Bearer s3cret")
         ask(f"{gateway.url}/healthz")
+        for line in (b"GET /?q=s3cret\x00 HTTP/1.1", b"GET / HTTP/1.1\r\nAuthorization : s3cret"):
+            assert status_of(bytes_of(gateway, line + b"\r\n\r\n")) == 400
+    assert "127.0.0.1 sent what is no HTTP" in caplog.text
     assert "GET /catalogs 200" in caplog.text
     assert "s3cret" not in caplog.text
     assert "GET /no%0aline 404" in caplog.text
