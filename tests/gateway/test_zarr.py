@@ -214,6 +214,8 @@ def test_keys_versions_and_ranges(serve: Serve, remote: Path, server: RangeServe
     assert ask(chunk, Range=f"bytes={len(body)}-")[0] == 416
     assert ask(chunk, Range="bytes=0-1,5-6")[0] == 416
     assert ask(chunk, If_None_Match=told["etag"])[::2] == (304, b"")
+    assert ask(chunk, If_Match='"other"')[0] == 412
+    assert ask(chunk, If_Match=told["etag"])[::2] == (200, body)
     others = ("zarr.json", "B04/zarr.json", "B03/c/0/0/0", "B04/c/1/0/0", "groupby=id/B04/c/0/0/0")
     tags = {ask(at(gateway, key))[1]["etag"] for key in others}
     assert len(tags | {told["etag"]}) == 6
