@@ -24,6 +24,7 @@ from mosaic.gateway.kept import Kept
 from mosaic.gateway.pyramid import beside, levels, tile, tilejson, wmts
 from mosaic.gateway.served import Served
 from mosaic.gateway.style import Style, colours, computed, figures, styled
+from mosaic.leash import Leash
 from mosaic.storage import Gate
 from mosaic.storage.answer import Meta
 from mosaic.storage.conditions import known
@@ -91,8 +92,11 @@ class Tiles:
         loop = asyncio.get_running_loop()
 
         async def read(grid: GeoBox, errors: str) -> Reading:
-            work = served, self._gate, style, grid, errors
-            return await loop.run_in_executor(self._threads, numbers, *work)
+            work, leash = (served, self._gate, style, grid, errors), Leash()
+            try:
+                return await loop.run_in_executor(self._threads, leash.run, numbers, *work)
+            finally:
+                leash.cancel()  # where nobody waits for it any more, nobody needs the thread's read
 
         grid = tile(*place, style.size)
         assert grid is not None

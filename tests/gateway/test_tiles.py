@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import math
+import socket
+import time
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -22,6 +24,7 @@ from mosaic.errors import UsageError
 from mosaic.gateway.app import Gateway
 from mosaic.gateway.expression import names, parsed, value
 from mosaic.gateway.pyramid import bounds, levels, tile
+from mosaic.settings import Retry
 from mosaic.storage import Gate
 from tests.gateway.conftest import Serve
 from tests.support.range_server import RangeServer
@@ -237,6 +240,27 @@ def test_four_are_read_at_once(serve: Serve, remote: Path, server: RangeServer) 
     pairs = {(column // 2, row // 2) for column, row in states}
     mixed = [{s for (c, r), s in states.items() if (c // 2, r // 2) == pair} for pair in pairs]
     assert {200, 502} in mixed
+
+
+def test_tiles_that_nobody_waits_for_are_given_up(
+    serve: Serve, remote: Path, server: RangeServer
+) -> None:
+    """Who moves a map leaves tiles behind: they mustn't hold up those that follow."""
+    gateway = serve(remote, retry=Retry(attempt=60, stall=60))
+    server.behaviour.latency = 30.0
+    parts = urlsplit(gateway.url)
+    for z in range(8, 14):
+        path = urlsplit(url(gateway, z, "tif")).path
+        with socket.create_connection((parts.hostname or "", parts.port or 0)) as end:
+            before = server.counts.requests
+            end.sendall(f"GET {path}?bands=B04 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            deadline = time.monotonic() + 10
+            while server.counts.requests == before and time.monotonic() < deadline:
+                time.sleep(0.02)
+    server.behaviour.latency = 0.0
+    began = time.monotonic()
+    assert ask(url(gateway, 12, "tif", "bands=B03"))[0] == 200
+    assert time.monotonic() - began < 10
 
 
 def test_told_as_tilejson_and_wmts(serve: Serve, remote: Path) -> None:
