@@ -25,7 +25,9 @@ _LOG = logging.getLogger("mosaic.gateway")
 SERVER_LOG = logging.getLogger("mosaic.gateway.server")
 """What aiohttp's server tells: nothing of what was sent."""
 _OPEN = ("/healthz",)
-"""What is answered without a token, and however long the queue."""
+"""What is answered without a token."""
+_AT_ONCE = (*_OPEN, "/metrics", "/metrics.json")
+"""What is answered however long the queue: how long it is, say."""
 _ROUTES = ("raw", "catalogs", "tiles", "zarr", "map", "page", "metrics", "metrics.json", "healthz")
 _PATH = 4096
 """Characters of a path at most."""
@@ -70,7 +72,7 @@ class Guard:
         refusal = self._refusal(request)
         if refusal is not None:
             return refusal
-        if request.path in _OPEN:
+        if request.path in _AT_ONCE:
             return await handler(request)
         if self._slots.locked() and self.waiting >= self._options.queue:
             self.refused += 1

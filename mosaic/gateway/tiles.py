@@ -28,6 +28,7 @@ from mosaic.leash import Leash
 from mosaic.storage import Gate
 from mosaic.storage.answer import Meta
 from mosaic.storage.conditions import known
+from mosaic.version import __version__
 
 _KINDS = {**KINDS, "json": "application/json"}
 _THREADS = 4
@@ -74,7 +75,7 @@ class Tiles:
             raise UsageError(
                 f"too many scenes lie in a tile of level {z}: from {shown_levels(served)[0]}"
             )
-        told = hashlib.sha1(repr((served.stamp, request.path_qs)).encode()).hexdigest()
+        told = hashlib.sha1(repr((served.stamp, __version__, request.path_qs)).encode()).hexdigest()
         headers = {"ETag": f'"{told}"', "Content-Type": _KINDS[kind]}
         if known(request.headers.get("If-None-Match", ""), Meta(None, headers["ETag"])):
             return web.Response(status=304, headers=headers)
