@@ -197,10 +197,13 @@ def test_slow_clients_are_let_go(serve: Serve, remote: Path, server: RangeServer
     parts = urlsplit(raw(gateway, server.url(NAME)))
     with socket.create_connection((parts.hostname or "", parts.port or 0)) as end:
         end.sendall(f"GET {parts.path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
-        for _ in range(100):
-            time.sleep(0.1)
-            if "mosaic_gateway_busy 0\n" in ask(f"{gateway.url}/metrics")[2].decode():
+        was_written = False
+        for _ in range(200):
+            time.sleep(0.05)
+            is_written = "mosaic_gateway_busy 1\n" in ask(f"{gateway.url}/metrics")[2].decode()
+            if was_written and not is_written:
                 break
+            was_written |= is_written
         else:
             pytest.fail("the answer is still being written")
     assert server.counts.bytes < 64 << 20
