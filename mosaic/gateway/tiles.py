@@ -17,6 +17,7 @@ from odc.geo.geobox import GeoBox
 
 import mosaic
 from mosaic.cube.scripts import Reading
+from mosaic.engine.reading import chosen
 from mosaic.errors import UsageError
 from mosaic.gateway.catalogs import Catalogs
 from mosaic.gateway.images import KINDS, geotiff, picture
@@ -163,12 +164,12 @@ def drawn(served: Served, got: Reading, style: Style, grid: GeoBox, kind: str) -
 
     Raises UsageError for numbers that can't be shown so.
     """
-    declared = {b.name or name: b for name, a in served.opened.assets.items() for b in a.bands}
-    bands = [declared.get(name) for name in got.bands]
+    assets = served.opened.assets
+    declared = [assets[name].bands[at] for _, name, at in chosen(served.opened, style.bands)]
     scaled = np.stack(
         [
-            one.astype(np.float64) * (band.scale if band else 1) + (band.offset if band else 0)
-            for one, band in zip(got.values, bands, strict=True)
+            one.astype(np.float64) * band.scale + band.offset
+            for one, band in zip(got.values, declared, strict=True)
         ]
     )
     values, there = computed(style, scaled, got.valid)
@@ -199,7 +200,8 @@ def _style(request: web.Request, served: Served) -> Style:
         raise UsageError("only rescale may be given more than once")
     query = {name: request.query[name] for name in request.query}
     rescale = request.query.getall("rescale", [])
-    return styled(query, rescale, list(served.opened.assets))
+    opened = served.opened
+    return styled(query, rescale, list(opened.assets), lambda names: len(chosen(opened, names)))
 
 
 def _bbox(served: Served) -> tuple[float, ...]:

@@ -13,6 +13,8 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import orjson
 import pytest
+import rasterio
+from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -127,6 +129,7 @@ def test_declared_scale_and_offset_count(serve: Serve, remote: Path, tmp_path: P
         for asset in item["assets"].values():
             for band in asset["bands"]:
                 band |= {"raster:scale": 0.5, "raster:offset": -7.0}
+                band["name"] = f"{band['name']}_red"  # bands are mostly not called as their asset
     mosaic.build(items, tmp_path / "scaled")
     gateway = serve(tmp_path / "scaled")
     want = mosaic.read(remote, geobox=tile(*place(12)), bands=["B04"])
@@ -135,6 +138,31 @@ def test_declared_scale_and_offset_count(serve: Serve, remote: Path, tmp_path: P
         values = dataset.read(1)
     there = want.valid[0]
     np.testing.assert_array_equal(values[there], (want.values[0][there] * 0.5 - 7).astype("f4"))
+
+
+def test_bands_of_an_asset_with_several(serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "image.tif"
+    profile = {"driver": "GTiff", "width": 64, "height": 64, "count": 3, "dtype": "uint16"}
+    at = Affine(60, 0, 724_000, 0, -60, 5_266_000)
+    with rasterio.open(path, "w", **profile, crs="EPSG:32632", transform=at) as file:
+        file.write(np.stack([np.full((64, 64), 1000 * band) for band in (1, 2, 3)]))
+    mosaic.build(str(path), tmp_path / "mosaic")
+    gateway = serve(tmp_path / "mosaic")
+    for query, want in (
+        ("bands=data", (1000, 2000, 3000)),
+        ("bands=data.2", (2000,)),
+        ("expression=(data.3-data.1)*1.5", (3000,)),
+    ):
+        status, _, body = ask(url(gateway, 11, "json", query))
+        assert status == 200, body
+        found = orjson.loads(body)
+        assert found["valid"] > 0
+        assert tuple(band["max"] for band in found["bands"]) == want
+    three = "&".join(f"rescale=0,{1000 * band}" for band in (1, 2, 3))
+    shown = picture(ask(url(gateway, 11, "png", f"bands=data&{three}"))[2])
+    assert set(map(tuple, shown.reshape(-1, 4).tolist())) == {(0, 0, 0, 0), (255, 255, 255, 255)}
+    for query in ("expression=data*2", "bands=data&rescale=0,1&colormap=viridis"):
+        assert ask(url(gateway, 11, "png", query))[0] == 400
 
 
 def test_large_numbers_are_told_as_they_are(serve: Serve, tmp_path: Path) -> None:
