@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import IO
 
 from mosaic.builder import make as folder
 from mosaic.builder import postgis
@@ -21,9 +20,8 @@ def make(
     out: str | os.PathLike[str],
     options: Options,
     progress: Progress = lambda step, done: None,
-    stdin: IO[bytes] | None = None,
 ) -> Report:
     """Builds a mosaic from sources. See :func:`mosaic.build`."""
     if is_database(out):
-        return postgis.make_there(sources, str(out), options, progress, stdin)
-    return folder.make(sources, out, options, progress, stdin)
+        return postgis.make_there(sources, str(out), options, progress)
+    return folder.make(sources, out, options, progress)

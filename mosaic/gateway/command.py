@@ -43,8 +43,9 @@ def configured(path: str | None, flags: dict[str, Any]) -> Options:
     unknown = [name for name in told if name not in known]
     if unknown:
         raise UsageError(f"{path} sets {', '.join(unknown)}; it may set {', '.join(known)}")
-    if isinstance(told.get("redirects"), list):  # of a text, each letter would be a pattern
-        told["redirects"] = tuple(told["redirects"])
+    for name in ("redirects", "origins"):
+        if isinstance(told.get(name), list):  # of a text, each letter would be one
+            told[name] = tuple(told[name])
     return Options(**told)
 
 

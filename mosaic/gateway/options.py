@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from urllib.parse import urlsplit
 
 from mosaic.errors import UsageError
+from mosaic.gateway.origins import origin
 
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "str": ((str,), "a text"),
@@ -31,6 +32,8 @@ class Options:
     """What clients must show; empty for nobody to be asked, on this machine only."""
     redirects: tuple[str, ...] = ()
     """Patterns of hosts to which storage may redirect, besides those that the catalogs name."""
+    origins: tuple[str, ...] = ()
+    """Origins of pages elsewhere whose scripts may read, as browsers write them."""
     busy: int = 64
     """Requests worked on at once."""
     queue: int = 1024
@@ -48,10 +51,9 @@ class Options:
         for one in fields(self):
             kinds, what = _KINDS[str(one.type)]
             value = getattr(self, one.name)
-            if type(value) not in kinds:  # a bool is no number
+            is_text = type(value) is not tuple or all(type(text) is str for text in value)
+            if type(value) not in kinds or not is_text:  # a bool is no number
                 raise UsageError(f"the gateway's {one.name} must be {what}")
-        if not all(type(pattern) is str for pattern in self.redirects):
-            raise UsageError("the gateway's redirects must be a list of texts")
         if not 0 <= self.port < 65536:
             raise UsageError(f"there is no port {self.port}")
         if min(self.busy, self.connections) < 1 or self.queue < 0:
@@ -69,6 +71,7 @@ class Options:
             raise UsageError(f"--url {self.url!r} is no http:// or https:// URL")
         if parts.query or parts.fragment or parts.username is not None:
             raise UsageError("--url is a host and a path at most: no user, no query")
+        object.__setattr__(self, "origins", tuple(map(origin, self.origins)))
         if self.token and not (self.token.isascii() and self.token.isprintable()):
             raise UsageError("the token must be of printable ASCII")
 

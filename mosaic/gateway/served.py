@@ -79,7 +79,7 @@ def _files(document: dict[str, Any], folder: Path) -> frozenset[str]:
     """A mosaic's own files. Raises CatalogError where not all is told that the gateway tells."""
     try:
         _, _, _, _ = map(float, document["extent"]["spatial"]["bbox"][0])
-        _ = document["mosaic:items"], document["mosaic:options"]["stacks"]
+        _ = document["mosaic:items"]
         return frozenset(map(str, document["mosaic:files"]))
     except (LookupError, TypeError, ValueError) as error:
         why = f"isn't as it was built ({type(error).__name__}): build the mosaic again"

@@ -75,6 +75,8 @@ def test_settings_of_a_file_and_flags(tmp_path: Path) -> None:
         ("url = 5", "url must be a text"),
         ('url = "http://me:pw@x"', "no user"),
         ('redirects = "*.example.org"', "redirects must be a list"),  # not all hosts, by its star
+        ('origins = "https://a.example"', "origins must be a list"),
+        ("origins = [1]", "origins must be a list"),
         ("redirects = [1]", "redirects must be a list"),
     ):
         file.write_text(text)
