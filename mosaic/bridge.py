@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
 from mosaic.errors import UsageError
+from mosaic.leash import hold
 from mosaic.still import Crew, Pause, imported
 
 T = TypeVar("T")
@@ -165,7 +166,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine on the background loop and wait for it, from any other thread.
 
     Raises UsageError on the background loop itself and on threads of the pool, which would wait for
-    themselves. An interrupt (Ctrl-C) cancels the work.
+    themselves. An interrupt (Ctrl-C) cancels the work, and so does a cut leash.
     """
     target = loop()
     if _is_running(target):
@@ -175,6 +176,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         work.close()
         raise UsageError("a blocking read in mosaic's own pool: take another thread")
     future = asyncio.run_coroutine_threadsafe(work, target)
+    hold(future)
     try:
         return future.result()
     except BaseException:

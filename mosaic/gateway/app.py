@@ -18,7 +18,7 @@ from mosaic.errors import UsageError
 from mosaic.gateway.catalogs import Catalogs, Pages
 from mosaic.gateway.copies import Copies
 from mosaic.gateway.door import Door
-from mosaic.gateway.guard import Guard
+from mosaic.gateway.guard import SERVER_LOG, Guard
 from mosaic.gateway.kept import Kept
 from mosaic.gateway.map import Map
 from mosaic.gateway.metrics import CONTENT_TYPE, exposition, summary
@@ -146,9 +146,10 @@ class Gateway:
             app.add_routes(_Own(self.gate, guard, pages, (answers, documents)).routes())
             runner = web.AppRunner(
                 app,
+                logger=SERVER_LOG,
                 access_log=None,  # the guard keeps it: nothing of a query is told there
                 handler_cancellation=True,
-                shutdown_timeout=told.grace,
+                shutdown_timeout=told.grace / 2,  # aiohttp waits as long twice
                 keepalive_timeout=_IDLE,
                 max_line_size=_LINE,
                 max_field_size=_LINE,

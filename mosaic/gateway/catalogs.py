@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
@@ -46,7 +47,8 @@ def named(sources: tuple[str, ...]) -> dict[str, Path]:
         name, mark, rest = text.partition("=")
         refuse(rest, "serve")
         given = bool(mark) and safe(name) == name
-        folder = Path(rest if given else text).expanduser().absolute()
+        # without "..", for hrefs that are resolved have none
+        folder = Path(os.path.normpath(Path(rest if given else text).expanduser().absolute()))
         name = name if given else safe(folder.name)
         if name in found:
             raise UsageError(f"two folders are named {name}: give one as NAME={folder}")
@@ -111,7 +113,9 @@ class Catalogs:
         for name, one in self._served.items():
             try:
                 if stamp_of(one.folder) != one.stamp:
-                    self._served[name] = load(name, one.folder, self._gate)
+                    found = load(name, one.folder, self._gate)
+                    self._gate.forget_all()  # its scenes may have been written anew, too
+                    self._served[name] = found
                 self._lost.pop(name, None)
             except CatalogError as error:
                 self._lost[name] = error

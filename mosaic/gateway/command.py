@@ -29,7 +29,9 @@ def configured(path: str | None, flags: dict[str, Any]) -> Options:
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise UsageError(f"{path} can't be read ({error})") from error
     told |= {name: value for name, value in flags.items() if value is not None}
-    token_file = told.pop("token_file", None)
+    token_file = told.pop("token_file", "")
+    if not isinstance(token_file, str):
+        raise UsageError(f"{path}: token_file must be a text")
     if token_file:
         try:
             told["token"] = Path(token_file).read_text("utf-8").strip()
@@ -37,18 +39,14 @@ def configured(path: str | None, flags: dict[str, Any]) -> Options:
             raise UsageError(f"the token can't be read ({type(error).__name__})") from None
         if not told["token"]:
             raise UsageError(f"{token_file} holds no token")
-    known = {field.name for field in fields(Options)}
+    known = [field.name for field in fields(Options)]
     unknown = [name for name in told if name not in known]
     if unknown:
         raise UsageError(f"{path} sets {', '.join(unknown)}; it may set {', '.join(known)}")
     for name in ("redirects", "origins"):
-        if name in told and not isinstance(told[name], list | tuple):
-            raise UsageError(f"{path} sets {name} to {told[name]!r}: a list is wanted")
-        told[name] = tuple(told.get(name, ()))
-    try:
-        return Options(**told)
-    except TypeError as error:
-        raise UsageError(f"{path} can't be meant ({error})") from None
+        if isinstance(told.get(name), list):  # of a text, each letter would be one
+            told[name] = tuple(told[name])
+    return Options(**told)
 
 
 def serve(sources: tuple[str, ...], options: Options, say: Callable[[str], None]) -> None:

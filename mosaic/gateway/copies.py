@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 import pyarrow as pa
@@ -122,9 +123,9 @@ def _item(served: Served, site: Site, source: Path, target: Path) -> None:
 
 
 def _led(site: Site, href: str, base: str) -> str:
-    """An href of an item: what is relative stays so."""
+    """An href of an item: what is relative stays so, as a URL's path has it."""
     absolute = is_remote(href) or href.startswith("/")
-    return site.url(resolve(href, base)) if absolute else href
+    return site.url(resolve(href, base)) if absolute else quote(href, safe="/")
 
 
 def _index(served: Served, site: Site, source: Path, target: Path) -> None:

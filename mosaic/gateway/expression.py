@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import operator
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,6 +19,9 @@ from mosaic.errors import UsageError
 Floats = npt.NDArray[np.float64]
 _LONGEST = 400
 _PARTS = 100
+_LARGEST = 10**308
+_DOTTED = re.compile(r"(?<![\w.])([A-Za-z_]\w*)\.([1-9]\d*)(?![\w.])", re.ASCII)
+"""A band of an asset with several, such as ``image.4``."""
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
@@ -43,14 +47,23 @@ def parsed(text: str) -> ast.expr:
     """An expression, every part of which is allowed. Raises UsageError."""
     if len(text) > _LONGEST:
         raise UsageError(f"the expression is longer than {_LONGEST} characters")
+    dotted: dict[str, str] = {}
+
+    def plain(match: re.Match[str]) -> str:
+        dotted[f"{match[1]}_band_{match[2]}"] = match[0]
+        return f"{match[1]}_band_{match[2]}"
+
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
+        tree = ast.parse(_DOTTED.sub(plain, text.strip()), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise UsageError(f"{text!r} is no arithmetic") from None
     parts = list(ast.walk(tree))
     if len(parts) > _PARTS:
         raise UsageError(f"the expression has more than {_PARTS} parts")
     _check(tree)
+    for node in parts:
+        if isinstance(node, ast.Name):
+            node.id = dotted.get(node.id, node.id)
     return tree
 
 
@@ -73,8 +86,9 @@ def _check(node: ast.expr) -> None:
     match node:
         case ast.Name():
             return
-        case ast.Constant(value=int() | float()) if not isinstance(node.value, bool):
-            return
+        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+            if abs(number) > _LARGEST:
+                raise UsageError("an expression's numbers are at most 1e308")
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
             _check(left)
             _check(right)

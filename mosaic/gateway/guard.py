@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from mosaic.errors import CatalogError, MosaicError, UsageError
 from mosaic.gateway.loud import loud
@@ -22,8 +23,12 @@ from mosaic.gateway.origins import preflight, shared
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _LOG = logging.getLogger("mosaic.gateway")
+SERVER_LOG = logging.getLogger("mosaic.gateway.server")
+"""What aiohttp's server tells: nothing of what was sent."""
 _OPEN = ("/healthz",)
-"""What is answered without a token, and however long the queue."""
+"""What is answered without a token."""
+_AT_ONCE = (*_OPEN, "/metrics", "/metrics.json")
+"""What is answered however long the queue: how long it is, say."""
 _ROUTES = ("raw", "catalogs", "tiles", "zarr", "map", "page", "metrics", "metrics.json", "healthz")
 _PATH = 4096
 """Characters of a path at most."""
@@ -69,7 +74,7 @@ class Guard:
         instead = self._instead(request)
         if instead is not None:
             return instead
-        if request.path in _OPEN:
+        if request.path in _AT_ONCE:
             return await handler(request)
         if self._slots.locked() and self.waiting >= self._options.queue:
             self.refused += 1
@@ -147,6 +152,17 @@ class Guard:
             _LOG.info(
                 "%s %s %s %d %.1f ms", request.remote, request.method, path, status, seconds * 1e3
             )
+
+
+def _hushed(record: logging.LogRecord) -> bool:
+    """Makes one line of a request that isn't HTTP: aiohttp quotes it, a token with it."""
+    if record.exc_info and isinstance(record.exc_info[1], HttpProcessingError):
+        record.exc_info, record.msg = None, "%s sent what is no HTTP"
+        record.levelno, record.levelname = logging.INFO, "INFO"
+    return True
+
+
+SERVER_LOG.addFilter(_hushed)
 
 
 async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:

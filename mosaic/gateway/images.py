@@ -37,16 +37,16 @@ def picture(kind: str, colours: npt.NDArray[np.uint8]) -> bytes:
 def geotiff(
     values: npt.NDArray[Any], valid: npt.NDArray[np.bool_], grid: GeoBox, names: tuple[str, ...]
 ) -> bytes:
-    """(bands, h, w) numbers, NaN where there are none; ``valid``: (h, w)."""
+    """(bands, h, w) float32 or float64, NaN where there are none; ``valid``: (h, w)."""
     count, height, width = values.shape
-    filled = np.where(valid, values, math.nan).astype(np.float32)
+    filled = np.where(valid, values, values.dtype.type(math.nan))
     with MemoryFile() as memory:
         with memory.open(
             driver="GTiff",
             width=width,
             height=height,
             count=count,
-            dtype="float32",
+            dtype=filled.dtype.name,
             crs=str(grid.crs),
             transform=grid.affine,
             nodata=math.nan,

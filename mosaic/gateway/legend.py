@@ -69,7 +69,7 @@ def _rgb(opened: Opened, document: Json) -> list[str] | None:
     by_colour = {colour: name for name, colour in single.items()}
     if {"Red", "Green", "Blue"} <= set(by_colour):
         return [by_colour[colour] for colour in ("Red", "Green", "Blue")]
-    for members in document["mosaic:options"]["stacks"]:
+    for members in document.get("mosaic:options", {}).get("stacks", ()):  # of old builds: not told
         if len(members) == 3 and all(name in single for name in members):
             return list(members)
     return None

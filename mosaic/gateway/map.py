@@ -64,8 +64,8 @@ class Map:
         ]
 
     def close(self) -> None:
-        """Finish what is being looked for."""
-        self._thread.shutdown(cancel_futures=True)
+        """Begin nothing more."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def first(self, request: web.Request) -> web.Response:
         """Leads to the first mosaic's map."""

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, fields
 from urllib.parse import urlsplit
 
 from mosaic.errors import UsageError
 from mosaic.gateway.origins import origin
+
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "str": ((str,), "a text"),
+    "int": ((int,), "a whole number"),
+    "float": ((int, float), "a number"),
+    "tuple[str, ...]": ((tuple,), "a list of texts"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +48,17 @@ class Options:
     """Seconds that requests under way are given at the end."""
 
     def __post_init__(self) -> None:
-        if min(self.busy, self.connections) < 1 or self.queue < 0 or not 0 <= self.port < 65536:
+        for one in fields(self):
+            kinds, what = _KINDS[str(one.type)]
+            value = getattr(self, one.name)
+            is_text = type(value) is not tuple or all(type(text) is str for text in value)
+            if type(value) not in kinds or not is_text:  # a bool is no number
+                raise UsageError(f"the gateway's {one.name} must be {what}")
+        if not 0 <= self.port < 65536:
+            raise UsageError(f"there is no port {self.port}")
+        if min(self.busy, self.connections) < 1 or self.queue < 0:
             raise UsageError(f"the gateway's limits can't be meant: {self.busy}, {self.queue}")
-        if min(self.head, self.stall, self.grace) <= 0:
+        if not all(0 < one < math.inf for one in (self.head, self.stall, self.grace)):
             raise UsageError("the gateway's times must be positive")
         if not is_loopback(self.host) and not self.token:
             raise UsageError(
@@ -53,6 +69,8 @@ class Options:
         parts = urlsplit(self.url)
         if self.url and (parts.scheme not in ("http", "https") or not parts.hostname):
             raise UsageError(f"--url {self.url!r} is no http:// or https:// URL")
+        if parts.query or parts.fragment or parts.username is not None:
+            raise UsageError("--url is a host and a path at most: no user, no query")
         object.__setattr__(self, "origins", tuple(map(origin, self.origins)))
         if self.token and not (self.token.isascii() and self.token.isprintable()):
             raise UsageError("the token must be of printable ASCII")

@@ -12,10 +12,14 @@ from xml.sax.saxutils import escape
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from mosaic.errors import UsageError
+
 HALF = 20037508.342789244
 """Metres from the middle of the pyramid to its sides."""
 SIDE = 256
 """Pixels of a tile's side."""
+_END = 85.051129
+"""Degrees of latitude at the pyramid's upper side."""
 DEEPEST = 24
 """The finest level."""
 _COARSER = 6
@@ -60,17 +64,29 @@ def levels(pixel: float, geographic: bool, bbox: tuple[float, ...]) -> tuple[int
     return max(0, finest - _COARSER), finest
 
 
+def bounds(bbox: tuple[float, ...]) -> tuple[float, float, float, float]:
+    """What tiles show of a box (degrees), which may cross 180: from its west to its east.
+
+    Neither TileJSON nor GDAL's WMTS takes a box that crosses 180. Raises UsageError for a box
+    beyond the pyramid's ends.
+    """
+    west, south, east, north = bbox
+    south, north = max(-_END, south), min(_END, north)
+    if south >= north:
+        raise UsageError(f"Web Mercator ends at {_END} degrees: no tile shows this mosaic")
+    return (west, south, east, north) if west <= east else (-180.0, south, 180.0, north)
+
+
 def tilejson(
     name: str, template: str, bbox: tuple[float, ...], shown: tuple[int, int]
 ) -> dict[str, Any]:
     """TileJSON of a mosaic; ``template`` has {z}, {x} and {y}."""
-    west, south, east, north = bbox
     return {
         "tilejson": "3.0.0",
         "name": name,
         "scheme": "xyz",
         "tiles": [template],
-        "bounds": [west, max(-85.051129, south), east, min(85.051129, north)],
+        "bounds": bounds(bbox),
         "minzoom": shown[0],
         "maxzoom": shown[1],
     }
@@ -80,7 +96,7 @@ def wmts(
     name: str, template: str, kind: str, bbox: tuple[float, ...], shown: tuple[int, int]
 ) -> str:
     """WMTS capabilities of a mosaic, one layer in WebMercatorQuad; ``kind``: media type."""
-    west, south, east, north = bbox
+    west, south, east, north = bounds(bbox)
     led = template.replace("{z}", "{TileMatrix}").replace("{x}", "{TileCol}")
     led = led.replace("{y}", "{TileRow}")
     matrices = "".join(

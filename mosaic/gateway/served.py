@@ -66,13 +66,24 @@ def load(name: str, folder: Path, gate: Gate) -> Served:
     stamp = stamp_of(folder)
     place = Folder.at(folder, gate)
     document, columns = place.collection(), place.columns(ITEMS)
+    files = _files(document, folder)
     opened = open_mosaic(place, None, document, columns)
     needed = {key for asset in opened.assets.values() for key in asset.keys}
     hosts: set[str] = set()
     azure: dict[str, str] = {}
     members = Members(_hrefs(columns, folder, needed, hosts, azure))
-    files = frozenset(str(one) for one in document["mosaic:files"])
     return Served(name, folder, stamp, document, opened, files, members, frozenset(hosts), azure)
+
+
+def _files(document: dict[str, Any], folder: Path) -> frozenset[str]:
+    """A mosaic's own files. Raises CatalogError where not all is told that the gateway tells."""
+    try:
+        _, _, _, _ = map(float, document["extent"]["spatial"]["bbox"][0])
+        _ = document["mosaic:items"]
+        return frozenset(map(str, document["mosaic:files"]))
+    except (LookupError, TypeError, ValueError) as error:
+        why = f"isn't as it was built ({type(error).__name__}): build the mosaic again"
+        raise CatalogError(f"{folder / COLLECTION} {why}") from error
 
 
 def _hrefs(

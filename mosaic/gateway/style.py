@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,16 +41,17 @@ class Style:
     size: int = 256
     """Pixels of a side."""
 
-    @property
-    def shown(self) -> int:
-        """Bands of the result."""
-        return 1 if self.formula is not None else len(self.bands)
 
-
-def styled(query: Mapping[str, str], rescale: Sequence[str], assets: Sequence[str]) -> Style:
+def styled(
+    query: Mapping[str, str],
+    rescale: Sequence[str],
+    assets: Sequence[str],
+    count: Callable[[Sequence[str]], int] = len,
+) -> Style:
     """A style as a query asks for it; the first asset, or the first three, by default.
 
-    ``rescale``: all values of that name. Raises UsageError.
+    ``rescale``: all values of that name. ``count``: of how many bands some names tell, for an
+    asset's tells of all it has. Raises UsageError.
     """
     unknown = [name for name in query if name not in _KNOWN]
     if unknown:
@@ -65,6 +66,12 @@ def styled(query: Mapping[str, str], rescale: Sequence[str], assets: Sequence[st
         bands = told or (tuple(assets[:3]) if len(assets) >= 3 else tuple(assets[:1]))
     if not bands:
         raise UsageError("the expression names no band")
+    shown = count(bands)
+    if formula is not None:
+        several = [name for name in bands if count([name]) > 1]
+        if several:
+            raise UsageError(f"{several[0]} has several bands: name the one you mean")
+        shown = 1
     if query.get("resampling"):
         method(query["resampling"])
     colormap = query.get("colormap", "")
@@ -82,9 +89,9 @@ def styled(query: Mapping[str, str], rescale: Sequence[str], assets: Sequence[st
         query.get("resampling") or None,
         int(size),
     )
-    if style.rescale and len(style.rescale) not in (1, style.shown):
-        raise UsageError(f"rescale is given once, or for each of {style.shown} bands")
-    if colormap and style.shown != 1:
+    if style.rescale and len(style.rescale) not in (1, shown):
+        raise UsageError(f"rescale is given once, or for each of {shown} bands")
+    if colormap and shown != 1:
         raise UsageError("a colormap shows one band")
     return style
 
@@ -94,7 +101,7 @@ def _range(text: str) -> tuple[float, float]:
         low, high = (float(word) for word in text.split(","))
     except ValueError:
         low = high = math.nan
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+    if not (low < high and math.isfinite(high - low)):
         raise UsageError(f"rescale={text[:40]!r}: two numbers, such as 0,3000")
     return low, high
 

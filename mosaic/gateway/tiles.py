@@ -17,6 +17,7 @@ from odc.geo.geobox import GeoBox
 
 import mosaic
 from mosaic.cube.scripts import Reading
+from mosaic.engine.reading import chosen
 from mosaic.errors import UsageError
 from mosaic.gateway.catalogs import Catalogs
 from mosaic.gateway.images import KINDS, geotiff, picture
@@ -24,9 +25,11 @@ from mosaic.gateway.kept import Kept
 from mosaic.gateway.pyramid import beside, levels, tile, tilejson, wmts
 from mosaic.gateway.served import Served
 from mosaic.gateway.style import Style, colours, computed, figures, styled
+from mosaic.leash import Leash
 from mosaic.storage import Gate
 from mosaic.storage.answer import Meta
 from mosaic.storage.conditions import known
+from mosaic.version import __version__
 
 _KINDS = {**KINDS, "json": "application/json"}
 _THREADS = 4
@@ -57,8 +60,8 @@ class Tiles:
         ]
 
     def close(self) -> None:
-        """Finish what is being drawn."""
-        self._threads.shutdown(cancel_futures=True)
+        """Begin nothing more. On the loop, which what is being drawn needs: it can't be awaited."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def tile(self, request: web.Request) -> web.Response:
         """One tile; empty where the mosaic has nothing, an error where something can't be read."""
@@ -73,7 +76,7 @@ class Tiles:
             raise UsageError(
                 f"too many scenes lie in a tile of level {z}: from {shown_levels(served)[0]}"
             )
-        told = hashlib.sha1(repr((served.stamp, request.path_qs)).encode()).hexdigest()
+        told = hashlib.sha1(repr((served.stamp, __version__, request.path_qs)).encode()).hexdigest()
         headers = {"ETag": f'"{told}"', "Content-Type": _KINDS[kind]}
         if known(request.headers.get("If-None-Match", ""), Meta(None, headers["ETag"])):
             return web.Response(status=304, headers=headers)
@@ -91,8 +94,11 @@ class Tiles:
         loop = asyncio.get_running_loop()
 
         async def read(grid: GeoBox, errors: str) -> Reading:
-            work = served, self._gate, style, grid, errors
-            return await loop.run_in_executor(self._threads, numbers, *work)
+            work, leash = (served, self._gate, style, grid, errors), Leash()
+            try:
+                return await loop.run_in_executor(self._threads, leash.run, numbers, *work)
+            finally:
+                leash.cancel()  # where nobody waits for it any more, nobody needs the thread's read
 
         grid = tile(*place, style.size)
         assert grid is not None
@@ -158,12 +164,12 @@ def drawn(served: Served, got: Reading, style: Style, grid: GeoBox, kind: str) -
 
     Raises UsageError for numbers that can't be shown so.
     """
-    declared = {b.name or name: b for name, a in served.opened.assets.items() for b in a.bands}
-    bands = [declared.get(name) for name in got.bands]
+    assets = served.opened.assets
+    declared = [assets[name].bands[at] for _, name, at in chosen(served.opened, style.bands)]
     scaled = np.stack(
         [
-            one.astype(np.float64) * (band.scale if band else 1) + (band.offset if band else 0)
-            for one, band in zip(got.values, bands, strict=True)
+            one.astype(np.float64) * band.scale + band.offset
+            for one, band in zip(got.values, declared, strict=True)
         ]
     )
     values, there = computed(style, scaled, got.valid)
@@ -171,7 +177,9 @@ def drawn(served: Served, got: Reading, style: Style, grid: GeoBox, kind: str) -
     if kind == "json":
         return orjson.dumps(figures(values, there, names))
     if kind == "tif":
-        return geotiff(values, there, grid, names)
+        # as wide as holds the scenes' own numbers
+        wide = values.astype(np.result_type(got.values.dtype, np.float32))
+        return geotiff(wide, there, grid, names)
     if not style.rescale and not _bytes(got.values, style):
         raise UsageError("numbers like these need rescale=LOW,HIGH to be shown")
     return picture(kind, colours(style, values, there))
@@ -192,7 +200,8 @@ def _style(request: web.Request, served: Served) -> Style:
         raise UsageError("only rescale may be given more than once")
     query = {name: request.query[name] for name in request.query}
     rescale = request.query.getall("rescale", [])
-    return styled(query, rescale, list(served.opened.assets))
+    opened = served.opened
+    return styled(query, rescale, list(opened.assets), lambda names: len(chosen(opened, names)))
 
 
 def _bbox(served: Served) -> tuple[float, ...]:

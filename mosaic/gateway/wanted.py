@@ -27,9 +27,11 @@ class Wanted:
     def arguments(self) -> dict[str, Any]:
         """Arguments for :func:`mosaic.open`. Raises UsageError."""
         found: dict[str, Any] = {}
-        masks = [text for name, text in self.pairs if name == "mask"]
+        masks = [_mask(text) for name, text in self.pairs if name == "mask"]
+        if len({band for band, _ in masks}) < len(masks):
+            raise UsageError("a band is given as mask once, with all that hides: mask=SCL:3,8,9")
         if masks:
-            found["mask"] = dict(map(_mask, masks))
+            found["mask"] = dict(masks)
         for name, text in self.pairs:
             if name != "mask":
                 try:

@@ -26,7 +26,7 @@ from mosaic.gateway.views import Place, View, build_of, opened
 from mosaic.gateway.wanted import Wanted, wanted
 from mosaic.storage import Gate
 from mosaic.storage.answer import Meta
-from mosaic.storage.conditions import asked, known, same_version
+from mosaic.storage.conditions import asked, known, same_version, unmet
 
 T = TypeVar("T")
 _VIEWS = 8
@@ -58,8 +58,8 @@ class Zarr:
         return [web.get("/zarr/{name}/{path:.*}", self.answer)]
 
     def close(self) -> None:
-        """Finish what is being opened."""
-        self._thread.shutdown(cancel_futures=True)
+        """Begin nothing more. On the loop, which what is opened needs: it can't be awaited."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def answer(self, request: web.Request) -> web.Response:
         """What a key holds: 404 for one that there isn't, or of a chunk where no scene lies.
@@ -152,6 +152,8 @@ def _whole(request: web.Request, body: bytes, tag: str, kind: str) -> web.Respon
     """An object, or the range of it that is asked for."""
     headers = {"ETag": tag, "Accept-Ranges": "bytes", "Content-Type": kind}
     meta = Meta(len(body), tag)
+    if unmet(request.headers.get("If-Match", ""), meta):
+        return web.Response(status=412, headers=headers)
     if _has(request, tag):
         return web.Response(status=304, headers=headers)
     text = request.headers.get("Range", "")

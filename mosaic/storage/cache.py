@@ -169,6 +169,12 @@ class MemoryCache:
         with self._lock:
             self._drop(key)
 
+    def clear(self) -> None:
+        """Forget all objects."""
+        with self._lock:
+            self._objects.clear()
+            self._chunks.clear()
+
     def _used(self, key: str) -> _Object | None:
         entry = self._objects.get(key)
         if entry is not None:

@@ -29,6 +29,13 @@ def asked(text: str, size: int) -> tuple[int, int, int] | None:
     return (start, stop, 206) if start < stop else None
 
 
+def unmet(if_match: str, meta: Meta) -> bool:
+    """Whether the reader wants another version than this one (412)."""
+    tags = [tag.strip() for tag in if_match.split(",")]
+    is_one = bool(meta.etag) and not meta.etag.startswith("W/") and meta.etag in tags
+    return bool(if_match) and "*" not in tags and not is_one
+
+
 def known(if_none_match: str, meta: Meta) -> bool:
     """Whether the reader has this version already (304)."""
     if not if_none_match or not meta.etag:

@@ -220,6 +220,16 @@ class Gate:
         if inner.disk:
             inner.disk.forget(key)
 
+    def forget_all(self) -> None:
+        """Forget which version of any object was seen: each next read asks its origin.
+
+        Blocks on disk serve again where their version still holds.
+        """
+        inner = self._ready()
+        inner.memory.clear()
+        if inner.shelf:
+            inner.shelf.doubt()
+
     def preload(self, headers: Iterable[Header]) -> None:
         """Put headers that were kept with a catalog into memory: reads then begin at the blocks.
 

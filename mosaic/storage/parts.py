@@ -40,7 +40,7 @@ class Settings:
     """How requests are signed."""
     shared_limits: str | os.PathLike[str] | None
     """Folder of a budget that processes share, or None."""
-    via: str = ""
+    via: str = field(default="", repr=False)  # it may hold a token
     """URL of a gateway through which storage is read, without a slash at its end, or empty."""
 
 

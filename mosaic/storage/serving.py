@@ -17,7 +17,7 @@ from mosaic.errors import (
     ThrottledError,
 )
 from mosaic.storage.answer import Meta
-from mosaic.storage.conditions import asked, known, same_version
+from mosaic.storage.conditions import asked, known, same_version, unmet
 from mosaic.storage.gate import Gate
 
 _BLOCK = 64 << 10  # reads are widened to this: GDAL's own pieces of 16 KiB begin anywhere
@@ -81,6 +81,8 @@ class Answers:
             told["ETag"] = meta.etag
         if meta.modified:
             told["Last-Modified"] = meta.modified
+        if unmet(request.headers.get("If-Match", ""), meta):
+            return web.Response(status=412, headers=told)
         if known(request.headers.get("If-None-Match", ""), meta):
             return web.Response(status=304, headers=told)
         text = request.headers.get("Range", "")

@@ -27,6 +27,7 @@ class Shelf:
         self._executor = executor
         self._trust = trust
         self._wall = wall
+        self._since = 0.0
         self._writes: set[asyncio.Future[None]] = set()
         self._pending = 0
 
@@ -37,13 +38,17 @@ class Shelf:
         if known is None:
             return None, None
         meta, at = known
-        return (None, meta) if self._wall() - at > self._trust else (meta, None)
+        return (meta, None) if self._trusted(at) else (None, meta)
+
+    def doubt(self) -> None:
+        """Let all that was verified before be verified again."""
+        self._since = self._wall()
 
     def holds(self, key: str, meta: Meta | None, spans: Sequence[Span]) -> list[bool]:
         """Whether blocks are there that may be trusted: of ``meta``, or the version last seen."""
         if meta is None:
             known = self._disk.meta(key)
-            if known is None or self._wall() - known[1] > self._trust:
+            if known is None or not self._trusted(known[1]):
                 return [False] * len(spans)
             meta = known[0]
         return [self._disk.has(key, meta.version, span) for span in spans]
@@ -73,6 +78,9 @@ class Shelf:
         """Wait until all is written."""
         while self._writes:
             await asyncio.wait(self._writes)
+
+    def _trusted(self, at: float) -> bool:
+        return at > self._since and self._wall() - at <= self._trust
 
     def _write(self, size: int, function: Callable[..., None], *given: object) -> None:
         if self._pending + size > _PENDING:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import quote, unquote, urljoin
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -29,10 +29,11 @@ from mosaic.gateway.app import Gateway
 from mosaic.gateway.catalogs import named
 from mosaic.gateway.locations import WEB_MAP_LINKS, Site
 from mosaic.gateway.options import Options
+from mosaic.storage.address import url_path
 from tests.gateway.conftest import Serve
 from tests.support.mosaics import CASES, build
 from tests.support.range_server import RangeServer
-from tests.support.scenes import seam_scenes, utm_scene, write_scenes
+from tests.support.scenes import ramp, seam_scenes, utm_scene, write_scenes
 from tests.support.upstream import ask, publish
 
 READ = """
@@ -220,6 +221,46 @@ def test_a_mosaic_that_is_built_anew(serve: Serve, tmp_path: Path, server: Range
     assert ask(f"{root}/B04.gti.gpkg")[0] == 200
 
 
+@pytest.mark.parametrize(
+    ("key", "status"),
+    [("mosaic:files", 503), ("extent", 503), ("mosaic:options", 200)],  # old builds lack the last
+)
+def test_a_mosaic_that_is_spoiled_takes_no_other_along(
+    serve: Serve, remote: Path, tmp_path: Path, key: str, status: int
+) -> None:
+    shutil.copytree(remote, tmp_path / "spoiled")
+    gateway = serve(remote, tmp_path / "spoiled")
+    document = orjson.loads((remote / "collection.json").read_bytes())
+    del document[key]
+    (tmp_path / "spoiled/collection.json").write_bytes(orjson.dumps(document))
+    time.sleep(1.1)
+    for name, want in (("mosaic", 200), ("spoiled", status)):
+        for path in (f"catalogs/{name}/collection.json", f"map/{name}/legend.json"):
+            assert ask(f"{gateway.url}/{path}")[0] == want
+
+
+def test_scenes_that_are_written_anew_with_their_mosaic(
+    serve: Serve, tmp_path: Path, server: RangeServer
+) -> None:
+    """No block of an old scene stands beside one of the new, nor in its place."""
+    scenes = seam_scenes(256, 60.0, ("B04",), dates=1)
+    built = publish(tmp_path, scenes, server)
+    gateway = serve(built)
+    names = "S2_32_0_0/B04.tif", "S2_33_0_0/B04.tif"
+    urls = [f"{gateway.url}/raw/{url_path(server.url(name))}" for name in names]
+    assert all(ask(url, Range="bytes=0-70000")[0] == 206 for url in urls)
+    write_scenes(tmp_path / "scenes", scenes, lambda lon, lat, band: ramp(lon, lat, band) / 2)
+    for path in (tmp_path / "scenes").rglob("*.tif"):
+        server.objects[path.relative_to(tmp_path / "scenes").as_posix()] = path.read_bytes()
+    server.behaviour.etag = "v2"
+    document = [orjson.loads(path.read_bytes()) for path in sorted(built.glob("items/*.json"))]
+    mosaic.build(document, built, overwrite=True)
+    time.sleep(1.1)
+    for url, name in zip(urls, names, strict=True):
+        status, told, body = ask(url)
+        assert (status, told["etag"], body) == (200, '"v2"', server.objects[name])
+
+
 def test_what_isnt_the_mosaics_own_stays_hidden(serve: Serve, remote: Path) -> None:
     (remote / "notes.txt").write_text("private")
     (remote / "items" / "more.json").write_text("{}")
@@ -243,7 +284,27 @@ def test_what_cant_be_served_is_said_at_the_start(tmp_path: Path, remote: Path) 
         Gateway({"x": copy}, Options(port=0))
 
 
+def test_scenes_in_the_folder_by_any_name(serve: Serve, tmp_path: Path) -> None:
+    """What is relative in an item is a URL's path to those who read it over HTTP."""
+    built = tmp_path / "mosaic"
+    scenes = [utm_scene(name, 32632, 9.0, 47.5, 64, 60.0) for name in ("a b#1", "100%é?x=1")]
+    mosaic.build(write_scenes(built / "scènes", scenes), built)
+    root = f"{serve(built).url}/catalogs/mosaic/"
+    items = [f"items/{quote(path.name)}" for path in built.glob("items/*.json")]
+    table = pq.read_table(io.BytesIO(ask(f"{root}items.parquet")[2])).to_pylist()
+    found = [urljoin(root, row["assets"]["B04"]["href"]) for row in table]
+    for item in items:
+        told = json.loads(ask(root + item)[2])
+        found.append(urljoin(root + item, told["assets"]["B04"]["href"]))
+    files = {path.read_bytes() for path in built.rglob("B04.tif")}
+    assert len(found) == 4
+    assert all(ask(url)[2] in files for url in found)
+    got = mosaic.read(f"{root}items.parquet", bands=["B04"])
+    np.testing.assert_array_equal(got.values, mosaic.read(built, bands=["B04"]).values)
+
+
 def test_names() -> None:
+    assert named(("/a/b/../c",)) == {"c": Path("/a/c")}
     assert list(named(("/a/one", "two=/b/x", "/c/d e"))) == ["one", "two", "d_e"]
     with pytest.raises(UsageError, match="NAME="):
         named(("/a/one", "/b/one"))

@@ -63,12 +63,25 @@ def test_settings_of_a_file_and_flags(tmp_path: Path) -> None:
     file.write_text("colour = 3")
     with pytest.raises(UsageError, match="colour"):
         configured(str(file), {})
-    file.write_text('origins = "https://a.example"')
-    with pytest.raises(UsageError, match="a list is wanted"):
-        configured(str(file), {})
-    file.write_text('port = "x"')
-    with pytest.raises(UsageError, match="can't be meant"):
-        configured(str(file), {})
+    for text, why in (
+        ('port = "x"', "port must be a whole number"),
+        ("port = 8790.5", "port must be a whole number"),
+        ("port = 70000", "no port 70000"),
+        ("busy = true", "busy must be a whole number"),
+        ('stall = "60"', "stall must be a number"),
+        ("stall = nan", "positive"),
+        ("token = 5", "token must be a text"),
+        ("token_file = 5", "token_file must be a text"),
+        ("url = 5", "url must be a text"),
+        ('url = "http://me:pw@x"', "no user"),
+        ('redirects = "*.example.org"', "redirects must be a list"),  # not all hosts, by its star
+        ('origins = "https://a.example"', "origins must be a list"),
+        ("origins = [1]", "origins must be a list"),
+        ("redirects = [1]", "redirects must be a list"),
+    ):
+        file.write_text(text)
+        with pytest.raises(UsageError, match=why):
+            configured(str(file), {})
     file.write_text("port")
     with pytest.raises(UsageError, match="can't be read"):
         configured(str(file), {})

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from mosaic.errors import UsageError
 from mosaic.gateway.app import Gateway
 from mosaic.gateway.options import Options
+from mosaic.settings import Retry
 from tests.gateway.conftest import Serve
 from tests.gateway.test_raw import NAME, raw
 from tests.support.range_server import RangeServer
@@ -173,7 +174,8 @@ def test_too_many_wait(serve: Serve, remote: Path, server: RangeServer) -> None:
     with ThreadPoolExecutor(16) as pool:
         asked = [pool.submit(ask, raw(gateway, server.url(name))) for name in names * 2]
         time.sleep(0.5)
-        assert ask(f"{gateway.url}/healthz")[0] == 200  # whoever looks after it gets in
+        for path in ("healthz", "metrics", "metrics.json"):  # whoever looks after it gets in
+            assert ask(f"{gateway.url}/{path}")[0] == 200
         answers = [one.result() for one in asked]
     statuses = [status for status, _, _ in answers]
     assert set(statuses) == {200, 503}
@@ -195,10 +197,13 @@ def test_slow_clients_are_let_go(serve: Serve, remote: Path, server: RangeServer
     parts = urlsplit(raw(gateway, server.url(NAME)))
     with socket.create_connection((parts.hostname or "", parts.port or 0)) as end:
         end.sendall(f"GET {parts.path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
-        for _ in range(100):
-            time.sleep(0.1)
-            if "mosaic_gateway_busy 1\n" in ask(f"{gateway.url}/metrics")[2].decode():
-                break  # only the one that asks
+        was_written = False
+        for _ in range(200):
+            time.sleep(0.05)
+            is_written = "mosaic_gateway_busy 1\n" in ask(f"{gateway.url}/metrics")[2].decode()
+            if was_written and not is_written:
+                break
+            was_written |= is_written
         else:
             pytest.fail("the answer is still being written")
     assert server.counts.bytes < 64 << 20
@@ -247,6 +252,9 @@ def test_the_log_shows_no_query(
         ask(f"{gateway.url}/catalogs?token=s3cret")
         ask(f"{gateway.url}/no%0aline", Authorization="Bearer s3cret")
         ask(f"{gateway.url}/healthz")
+        for line in (b"GET /?q=s3cret\x00 HTTP/1.1", b"GET / HTTP/1.1\r\nAuthorization : s3cret"):
+            assert status_of(bytes_of(gateway, line + b"\r\n\r\n")) == 400
+    assert "127.0.0.1 sent what is no HTTP" in caplog.text
     assert "GET /catalogs 200" in caplog.text
     assert "s3cret" not in caplog.text
     assert "GET /no%0aline 404" in caplog.text
@@ -265,6 +273,25 @@ def test_requests_under_way_are_finished(serve: Serve, remote: Path, server: Ran
     assert not closing.is_alive()
     with pytest.raises(OSError):
         ask(f"{gateway.url}/healthz")
+
+
+@pytest.mark.parametrize(
+    "what", ["tiles/mosaic/9/273/178.tif?bands=B04", "zarr/mosaic/B04/c/0/0/0"]
+)
+def test_what_hangs_is_given_up(serve: Serve, remote: Path, server: RangeServer, what: str) -> None:
+    """A scene that is still read when the gateway ends doesn't keep it from ending."""
+    gateway = serve(remote, grace=1.0, retry=Retry(attempt=30, stall=30))
+    server.behaviour.latency = 20.0
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(ask, f"{gateway.url}/{what}")
+        while not server.counts.requests:
+            time.sleep(0.05)
+        closing = threading.Thread(target=gateway.close, daemon=True)
+        closing.start()
+        closing.join(8)
+        assert not closing.is_alive()
+        with pytest.raises(OSError):
+            asked.result()
 
 
 TEXT = st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=40)

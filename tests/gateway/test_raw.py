@@ -58,6 +58,8 @@ def test_ranges_and_versions(serve: Serve, remote: Path, server: RangeServer) ->
         assert (status, len(body)) == (want, 10 if want == 206 else size)
     for text, want in (('"v1"', 304), ('"v0", W/"v1"', 304), ("*", 304), ('"v0"', 200)):
         assert ask(url, If_None_Match=text)[0] == want
+    for text, want in (('"v0", "v1"', 200), ("*", 200), ('"v0"', 412), ('W/"v1"', 412)):
+        assert ask(url, If_Match=text)[0] == want
     for method in ("POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PROPFIND"):
         assert ask(url, method)[0] == 405
     assert server.counts.heads == 0

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import math
+import socket
+import time
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import orjson
 import pytest
+import rasterio
+from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -21,10 +25,12 @@ import mosaic
 from mosaic.errors import UsageError
 from mosaic.gateway.app import Gateway
 from mosaic.gateway.expression import names, parsed, value
-from mosaic.gateway.pyramid import levels, tile
+from mosaic.gateway.pyramid import bounds, levels, tile
+from mosaic.settings import Retry
 from mosaic.storage import Gate
 from tests.gateway.conftest import Serve
 from tests.support.range_server import RangeServer
+from tests.support.scenes import utm_scene, write_scenes
 from tests.support.upstream import ask
 
 LON, LAT = 12.0, 47.5  # where the zones meet
@@ -123,6 +129,7 @@ def test_declared_scale_and_offset_count(serve: Serve, remote: Path, tmp_path: P
         for asset in item["assets"].values():
             for band in asset["bands"]:
                 band |= {"raster:scale": 0.5, "raster:offset": -7.0}
+                band["name"] = f"{band['name']}_red"  # bands are mostly not called as their asset
     mosaic.build(items, tmp_path / "scaled")
     gateway = serve(tmp_path / "scaled")
     want = mosaic.read(remote, geobox=tile(*place(12)), bands=["B04"])
@@ -131,6 +138,43 @@ def test_declared_scale_and_offset_count(serve: Serve, remote: Path, tmp_path: P
         values = dataset.read(1)
     there = want.valid[0]
     np.testing.assert_array_equal(values[there], (want.values[0][there] * 0.5 - 7).astype("f4"))
+
+
+def test_bands_of_an_asset_with_several(serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "image.tif"
+    profile = {"driver": "GTiff", "width": 64, "height": 64, "count": 3, "dtype": "uint16"}
+    at = Affine(60, 0, 724_000, 0, -60, 5_266_000)
+    with rasterio.open(path, "w", **profile, crs="EPSG:32632", transform=at) as file:
+        file.write(np.stack([np.full((64, 64), 1000 * band) for band in (1, 2, 3)]))
+    mosaic.build(str(path), tmp_path / "mosaic")
+    gateway = serve(tmp_path / "mosaic")
+    for query, want in (
+        ("bands=data", (1000, 2000, 3000)),
+        ("bands=data.2", (2000,)),
+        ("expression=(data.3-data.1)*1.5", (3000,)),
+    ):
+        status, _, body = ask(url(gateway, 11, "json", query))
+        assert status == 200, body
+        found = orjson.loads(body)
+        assert found["valid"] > 0
+        assert tuple(band["max"] for band in found["bands"]) == want
+    three = "&".join(f"rescale=0,{1000 * band}" for band in (1, 2, 3))
+    shown = picture(ask(url(gateway, 11, "png", f"bands=data&{three}"))[2])
+    assert set(map(tuple, shown.reshape(-1, 4).tolist())) == {(0, 0, 0, 0), (255, 255, 255, 255)}
+    for query in ("expression=data*2", "bands=data&rescale=0,1&colormap=viridis"):
+        assert ask(url(gateway, 11, "png", query))[0] == 400
+
+
+def test_large_numbers_are_told_as_they_are(serve: Serve, tmp_path: Path) -> None:
+    """All of them the same one, which float32 can't hold."""
+    scene = utm_scene("a", 32632, LON, LAT, 64, 60.0, dtype="uint32")
+    items = write_scenes(tmp_path, [scene], lambda lon, lat, band: np.full(lon.shape, 4e9 + 1))
+    mosaic.build(items, tmp_path / "mosaic")
+    body = ask(url(serve(tmp_path / "mosaic"), 12, "tif", "bands=B04"))[2]
+    with MemoryFile(body) as memory, memory.open() as dataset:
+        values = dataset.read(1)
+    assert np.isfinite(values).any()
+    assert set(values[np.isfinite(values)]) == {4e9 + 1}
 
 
 def test_what_cant_be_shown_is_said(serve: Serve, remote: Path, server: RangeServer) -> None:
@@ -226,6 +270,27 @@ def test_four_are_read_at_once(serve: Serve, remote: Path, server: RangeServer) 
     assert {200, 502} in mixed
 
 
+def test_tiles_that_nobody_waits_for_are_given_up(
+    serve: Serve, remote: Path, server: RangeServer
+) -> None:
+    """Who moves a map leaves tiles behind: they mustn't hold up those that follow."""
+    gateway = serve(remote, retry=Retry(attempt=60, stall=60))
+    server.behaviour.latency = 30.0
+    parts = urlsplit(gateway.url)
+    for z in range(8, 14):
+        path = urlsplit(url(gateway, z, "tif")).path
+        with socket.create_connection((parts.hostname or "", parts.port or 0)) as end:
+            before = server.counts.requests
+            end.sendall(f"GET {path}?bands=B04 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            deadline = time.monotonic() + 10
+            while server.counts.requests == before and time.monotonic() < deadline:
+                time.sleep(0.02)
+    server.behaviour.latency = 0.0
+    began = time.monotonic()
+    assert ask(url(gateway, 12, "tif", "bands=B03"))[0] == 200
+    assert time.monotonic() - began < 10
+
+
 def test_told_as_tilejson_and_wmts(serve: Serve, remote: Path) -> None:
     gateway = serve(remote)
     query = "bands=B04&rescale=0,65535"
@@ -248,6 +313,13 @@ def test_told_as_tilejson_and_wmts(serve: Serve, remote: Path) -> None:
     assert led == template
     for kind in ("tilejson.json", "WMTSCapabilities.xml"):
         assert ask(f"{gateway.url}/tiles/mosaic/{kind}?bad=1")[0] == 400
+
+
+def test_bounds_are_what_tiles_can_show() -> None:
+    assert bounds((11.0, 47.0, 12.0, 48.0)) == (11.0, 47.0, 12.0, 48.0)
+    assert bounds((179.0, -89.0, -179.0, -80.0)) == (-180.0, -85.051129, 180.0, -80.0)
+    with pytest.raises(UsageError, match="no tile shows"):
+        bounds((-180.0, 88.0, 180.0, 90.0))
 
 
 @pytest.mark.parametrize(
@@ -275,6 +347,8 @@ def test_told_as_tilejson_and_wmts(serve: Serve, remote: Path) -> None:
         "B04 := 1",
         "1j",
         "f'{B04}'",
+        "B04 + " + "9" * 320,
+        "1e999",
         "-" * 500,
         "+".join("1" * 120),
         "~B04",

@@ -118,6 +118,7 @@ def test_a_token_goes_with_the_url(serve: Serve, remote: Path) -> None:
     assert "s3cret" not in str(caught.value)
     url = gateway.url.replace("http://", "http://me:s3cret@")
     assert mosaic.read(remote, bands=["B04"], via=url).valid.any()
+    assert "s3cret" not in repr(Gate(via=url).settings)
 
 
 def test_what_cant_be_meant() -> None:

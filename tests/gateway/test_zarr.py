@@ -214,6 +214,8 @@ def test_keys_versions_and_ranges(serve: Serve, remote: Path, server: RangeServe
     assert ask(chunk, Range=f"bytes={len(body)}-")[0] == 416
     assert ask(chunk, Range="bytes=0-1,5-6")[0] == 416
     assert ask(chunk, If_None_Match=told["etag"])[::2] == (304, b"")
+    assert ask(chunk, If_Match='"other"')[0] == 412
+    assert ask(chunk, If_Match=told["etag"])[::2] == (200, body)
     others = ("zarr.json", "B04/zarr.json", "B03/c/0/0/0", "B04/c/1/0/0", "groupby=id/B04/c/0/0/0")
     tags = {ask(at(gateway, key))[1]["etag"] for key in others}
     assert len(tags | {told["etag"]}) == 6
@@ -233,7 +235,8 @@ def test_what_cant_be_meant_is_said(serve: Serve, remote: Path, server: RangeSer
         "bands=B99", "bands=,", "crs=EPSG:0", "crs=none", "resolution=x",
         "resolution=0.0000001", "resolution=nan", "bbox=1,2,3", "bbox=a", "bbox=1,1,2,2",
         "datetime=never", "mask=B04", "mask=B99:1", "mask=B04:", "mask_dilate=-1", "mask_dilate=x",
-        "chunk=1", "chunk=99999", "dtype=object", "dtype=complex64", "dtype=U4", "best=none",
+        "mask=B03:1&mask=B03:2", "chunk=1", "chunk=99999", "dtype=object",
+        "dtype=complex64", "dtype=U4", "best=none",
         "resampling=magic", "over=nothing&method=mean", "raw=1", "errors=ignore", "where=1=1",
         "gate=x", "groupby=all&", "&groupby=all", "groupby=links", "groupby=assets",
     ):  # fmt: skip

@@ -72,6 +72,21 @@ def test_an_old_entry_is_verified_before_it_is_used(
     assert got == [data[::-1][:100], data[::-1][500_000:500_100]]
 
 
+def test_a_gate_that_forgets_all_asks_again(
+    server: RangeServer, gate: MakeGate, data: bytes, tmp_path: Path
+) -> None:
+    href, one = server.url("a.bin"), gate(cache=CacheSettings(disk=tmp_path))
+    assert one.get_range(href, start=0, length=100) == data[:100]
+    one.flush()
+    server.reset()
+    one.forget_all()
+    assert one.get_range(href, start=0, length=100) == data[:100]
+    assert server.counts.statuses == {304: 1}  # the block is that of the version on disk
+    server.objects["a.bin"], server.behaviour.etag = data[::-1], "v2"
+    one.forget_all()
+    assert one.get_range(href, start=0, length=100) == data[:-101:-1]
+
+
 def test_a_torn_block_is_no_block(tmp_path: Path) -> None:
     cache, span = DiskCache(tmp_path, 1 << 20), Span(0, 1000)
     body = memoryview(os.urandom(1000))

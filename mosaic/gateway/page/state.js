@@ -16,7 +16,7 @@ export function read(hash, legend) {
     rgb: rgb.length === 3 && rgb.every((name) => names.includes(name)) ? rgb : suggested,
     band: names.includes(told.get("band")) ? told.get("band") : names[0],
     expression: told.get("expression") ?? example(names),
-    colormap: told.get("colormap") in legend.colormaps ? told.get("colormap") : "viridis",
+    colormap: Object.hasOwn(legend.colormaps, told.get("colormap")) ? told.get("colormap") : "viridis",
     rescale: range.length === 2 && range[0] < range[1] ? range : null,
     time: /^\d{4}(-\d\d){0,2}$/.test(told.get("time") ?? "") ? told.get("time") : "",
     unit: told.get("by") ?? "",
