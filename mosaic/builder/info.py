@@ -27,6 +27,7 @@ def describe(folder: str | os.PathLike[str]) -> Json:
         stored = Stored.at(str(folder))
         document = orjson.loads(stored.whole(COLLECTION))
         return _told(stored.place.url, document, stored.taken(document["mosaic:tables"]))
+    refuse(folder, "info")
     path = Path(folder).expanduser().absolute()
     recover(path)
     document = read_collection(path)

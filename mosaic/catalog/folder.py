@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from mosaic import bridge
 from mosaic.catalog.columns import Codes, codes, combined
-from mosaic.catalog.database import is_database
+from mosaic.catalog.database import is_database, shown
 from mosaic.catalog.layout import COLLECTION, MARK, read_collection
 from mosaic.catalog.stored import Stored
 from mosaic.errors import CatalogError, MissingError, NotACatalogError, StorageError
@@ -72,11 +72,13 @@ class Folder:
         try:
             document = orjson.loads(self.text(COLLECTION))
         except MissingError as error:
-            raise NotACatalogError(f"{href} isn't there: no mosaic lies at this URL") from error
+            what = "isn't there: no mosaic lies at this URL"
+            raise NotACatalogError(f"{shown(href)} {what}") from error
         except (StorageError, orjson.JSONDecodeError) as error:
-            raise NotACatalogError(f"{href} can't be read ({error})") from error
+            raise NotACatalogError(f"{shown(href)} can't be read ({error})") from error
         if not isinstance(document, dict) or MARK not in document:
-            raise NotACatalogError(f"{self.base} holds a STAC collection, but none of mosaic's")
+            what = "holds a STAC collection, but none of mosaic's"
+            raise NotACatalogError(f"{shown(self.base)} {what}")
         return document
 
     def text(self, name: str) -> bytes:
@@ -106,7 +108,7 @@ class Folder:
                 self._same()
                 return [os.pread(stream.fileno(), end - start, start) for start, end in spans]
         except (OSError, StorageError) as error:
-            raise CatalogError(f"{href} can't be read: {error}") from error
+            raise CatalogError(f"{shown(href)} can't be read: {error}") from error
 
     def parquet(self, name: str) -> pq.ParquetFile:
         """A Parquet file in it. Raises :class:`~mosaic.errors.CatalogError`."""
@@ -118,7 +120,7 @@ class Folder:
         try:
             return _Ranges(self.gate, href) if self.remote else None
         except (OSError, StorageError) as error:
-            raise CatalogError(f"{href} can't be read: {error}") from error
+            raise CatalogError(f"{shown(href)} can't be read: {error}") from error
 
     def _file(self, name: str, ranges: _Ranges | None) -> pq.ParquetFile:
         href = f"{self.base}/{name}"
@@ -128,7 +130,7 @@ class Folder:
             file = pq.ParquetFile(source, pre_buffer=True)
         except (OSError, StorageError, pa.ArrowException) as error:
             self._same()
-            raise CatalogError(f"{href} can't be read: {error}") from error
+            raise CatalogError(f"{shown(href)} can't be read: {error}") from error
         self._same()
         return file
 
@@ -357,7 +359,7 @@ class _Ranges(io.RawIOBase):
         gate.get_range(href, start=0, length=_HEAD)
         meta = gate.meta(href)
         if meta is None or meta.size is None:
-            raise CatalogError(f"{href}: its server doesn't tell how long it is")
+            raise CatalogError(f"{shown(href)}: its server doesn't tell how long it is")
         self._size = meta.size
 
     def readable(self) -> bool:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from mosaic import bridge
+from mosaic.catalog.database import shown
 from mosaic.catalog.folder import Folder, ParquetColumns
 from mosaic.errors import CatalogError
 
@@ -50,8 +51,8 @@ class LaterColumns:
                 folder, name, groups = self._place
                 found = folder.columns(name, groups)
                 if len(found) != len(self):
-                    what = f"{folder.base}/{name} has other items than those that were opened"
-                    raise CatalogError(f"{what}: open the mosaic again, or build it anew")
+                    what = "has other items than those that were opened: open the mosaic again"
+                    raise CatalogError(f"{shown(folder.base)}/{name} {what}, or build it anew")
                 self._opened = found
             return self._opened
 

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from mosaic import bridge
 from mosaic.bridge import planned, pooled
+from mosaic.catalog.database import shown
 from mosaic.catalog.opened import Opened
 from mosaic.catalog.table import drawing_order
 from mosaic.cube.choice import Choice, stamp
@@ -88,7 +89,7 @@ class Cube:
         return self
 
     def __repr__(self) -> str:
-        return f"Cube({self.choice.source!r:.80}, {len(self.variables)} bands)"
+        return f"Cube({self.choice.named!r:.80}, {len(self.variables)} bands)"
 
     def __dask_tokenize__(self) -> str:
         return self.choice.token
@@ -351,7 +352,8 @@ def _again(same: _Same) -> Scenes:
         # its layers are of all items
         mosaic = opened(choice.source, gate=choice.gate, bands=bands, where=choice.where)
     if stamp(choice.source, choice.gate) != choice.stamp:
-        raise CatalogError(f"{mosaic.base} was built anew since it was opened: open it again")
+        what = "was built anew since it was opened: open it again"
+        raise CatalogError(f"{shown(mosaic.base)} {what}")
     return found_in(choice, mosaic)
 
 
