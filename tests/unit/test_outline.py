@@ -151,6 +151,14 @@ def test_lonlat_bounds_hold_every_point(raster: Grids) -> None:
     assert inside.all(), (lon[~inside][:3], west, east)
 
 
+def test_a_raster_beyond_the_edge_of_its_map() -> None:
+    edge = 20037508.342789244
+    raster = grid("EPSG:3857", (1000, 0, edge - 1e5, 0, -1000, 0), (100, 300))
+    want = (180 - 180 * 1e5 / edge, -180 + 180 * 2e5 / edge)
+    west, _, east, _ = lonlat_bounds(raster)[0]
+    assert (west, east) == pytest.approx(want, abs=1e-6)
+
+
 def test_a_raster_round_the_pole() -> None:
     raster = grid("EPSG:3413", (1000, 0, -4e5, 0, -1000, 6e5), (1000, 1000))
     west, south, east, north = lonlat_bounds(raster)[0]
