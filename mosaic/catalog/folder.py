@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import threading
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -107,6 +108,11 @@ class Folder:
             with open(href, "rb") as stream:  # noqa: PTH123 - its base is a text
                 self._same()
                 return [os.pread(stream.fileno(), end - start, start) for start, end in spans]
+        except FileNotFoundError:
+            raise CatalogError(
+                f"{shown(href)} isn't there, but it belongs to the mosaic: copy it, too, or build "
+                "the mosaic anew"
+            ) from None
         except (OSError, StorageError) as error:
             raise CatalogError(f"{shown(href)} can't be read: {error}") from error
 
@@ -191,6 +197,14 @@ class ParquetColumns:
         """Some columns of some row groups. Arrow's reader serves one thread at a time."""
         with self._lock:
             return self._file.read_row_groups(list(groups), columns=list(leaves))
+
+    def mark(self) -> str:
+        """Tells one state of the file from another. Raises OSError or StorageError."""
+        folder, name, _ = self._place
+        if self._ranges is not None:
+            return footer_mark(self._ranges)
+        with (Path(folder.base) / name).open("rb") as stream:
+            return footer_mark(stream)
 
     @property
     def names(self) -> list[str]:
@@ -298,6 +312,15 @@ class ParquetColumns:
                 return False
             seen |= {told.min, told.max}
         return len(seen) == 1
+
+
+def footer_mark(stream: IO[bytes] | io.RawIOBase) -> str:
+    """A digest of a Parquet file's footer: offsets, sizes and statistics of all that it holds."""
+    end = stream.seek(0, io.SEEK_END)
+    stream.seek(end - 8)
+    length = int.from_bytes((stream.read(8) or b"")[:4], "little")
+    stream.seek(max(0, end - 8 - length))
+    return hashlib.sha1(stream.read(length) or b"").hexdigest()
 
 
 def _walked(table: pa.Table, path: str) -> pa.Array:

@@ -177,7 +177,7 @@ def _in_brief(
         raise CatalogError(
             f"{shown(folder.base)}/{BRIEF}: {error}; open it again, or build it anew"
         ) from error
-    later = LaterColumns(folder, ITEMS, groups, known)
+    later = LaterColumns(folder, ITEMS, groups, known, str(told.get("items") or ""))
     # a file that is open stays what it was, whatever an update does
     columns: Columns = later if folder.remote else later.file
     return _opened(folder, document, None, (times(columns), z), found, columns)
