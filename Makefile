@@ -86,7 +86,7 @@ lint: $(VENV)/.dev  ## ruff, mypy and the import rules
 .PHONY: interop
 interop: $(VENV)/.dev  ## real GDAL 3.10 and newest, QGIS, R, in Debian roots (needs root, debootstrap)
 	$(PY) tests/interop/roots.py build trixie --with qgis r postgis browser
-	$(PY) tests/interop/roots.py build forky
+	$(PY) tests/interop/roots.py build forky --with r-zarr
 	$(PY) -m pytest -m interop tests/interop $(ARGS)
 
 .PHONY: fuzz

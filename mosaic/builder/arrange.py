@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mosaic.catalog import brief
 from mosaic.catalog.assets import Asset
 from mosaic.catalog.columns import Columns
-from mosaic.catalog.folder import footer_mark
+from mosaic.catalog.file_columns import footer_mark
 from mosaic.catalog.layout import BRIEF, ITEMS
 from mosaic.catalog.table import Table
 from mosaic.outline import lonlat_union

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import IO
 
 from mosaic.builder import make as folder
 from mosaic.builder import postgis
@@ -22,14 +21,13 @@ def make(
     out: str | os.PathLike[str],
     options: Options,
     progress: Progress = lambda step, done: None,
-    stdin: IO[bytes] | None = None,
 ) -> Report:
     """Builds a mosaic from sources. See :func:`mosaic.build`."""
     if is_database(out):
-        return postgis.make_there(sources, str(out), options, progress, stdin)
+        return postgis.make_there(sources, str(out), options, progress)
     if "://" in os.fspath(out):
         raise UsageError(
             f"{shown(os.fspath(out))}: a mosaic is built in a folder of this machine, or in "
             "PostGIS; upload the folder, and mend it with mosaic relocate --base"
         )
-    return folder.make(sources, out, options, progress, stdin)
+    return folder.make(sources, out, options, progress)

@@ -75,9 +75,7 @@ class _Seen:
     rasters: dict[str, None] = field(default_factory=dict)
 
 
-def items(
-    sources: Iterable[Source], stdin: IO[bytes] | None = None, gate: Gate | None = None
-) -> Iterator[Found]:
+def items(sources: Iterable[Source], gate: Gate | None = None) -> Iterator[Found]:
     """Items from everything that was given, STAC as it is read, rasters after it.
 
     A Problem stands for a path that isn't there, a file that can't be read, a document that
@@ -90,7 +88,7 @@ def items(
         elif not isinstance(source, str | os.PathLike):
             raise UsageError(f"{source!r:.80}: give paths, or items as dicts")
         elif str(source) == "-":
-            yield from _listed(stdin or sys.stdin.buffer, seen)
+            yield from _listed(sys.stdin.buffer, seen)
         else:
             yield from _path(os.fspath(source), seen)
     rasters = list(seen.rasters)

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 from mosaic import plot
 from mosaic.builder import arrange, write
 from mosaic.builder.bands import Common
-from mosaic.builder.collection import Json, collection, write_item_files, write_stac
+from mosaic.builder.collection import Json, collection
+from mosaic.builder.frame import Frame
 from mosaic.builder.gather import gather
 from mosaic.builder.inputs import Source, items
 from mosaic.builder.options import Options
@@ -27,7 +27,8 @@ from mosaic.builder.report import Encoded, Report
 from mosaic.builder.search import Search, known, requests, searching
 from mosaic.builder.settle import settled
 from mosaic.builder.spool import spool
-from mosaic.builder.tiles import Frame, tiles
+from mosaic.builder.stac_files import write_item_files, write_stac
+from mosaic.builder.tiles import tiles
 from mosaic.catalog.folder import Folder
 from mosaic.catalog.gti import Index, write_index
 from mosaic.catalog.layout import ITEMS, PREVIEW, index_name
@@ -48,7 +49,6 @@ def make(
     out: str | os.PathLike[str],
     options: Options,
     progress: Progress = lambda step, done: None,
-    stdin: IO[bytes] | None = None,
 ) -> Report:
     """Builds a mosaic from sources into a folder. See :func:`mosaic.build`."""
     started = time.monotonic()
@@ -60,7 +60,7 @@ def make(
         spool(folder, target) as spooled,
     ):
         gathered = gather(
-            chain(searched, items(read, stdin)),
+            chain(searched, items(read)),
             options,
             spooled.keep,
             lambda count: progress("items", count),

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import orjson
 
@@ -42,7 +42,6 @@ def make_there(
     url: str,
     options: Options,
     progress: Progress = lambda step, done: None,
-    stdin: IO[bytes] | None = None,
 ) -> Report:
     """Builds a mosaic from sources into a schema of a database. See :func:`mosaic.build`.
 
@@ -64,7 +63,7 @@ def make_there(
         _replaceable(place, connection, options.overwrite)
         try:
             chosen = replace(options, item_files=0, overwrite=True)
-            report = make(sources, folder, chosen, progress, stdin)
+            report = make(sources, folder, chosen, progress)
             with connection.transaction():
                 schema = Schema(place.schema, postgis, connection)
                 tables = _load(schema, folder, _replaceable(place, connection, True), progress)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from mosaic.catalog.layout import is_mosaic, read_collection
 from mosaic.errors import CatalogError, CatalogExistsError, InputError, UsageError
+from mosaic.files import is_full, lock
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -58,7 +59,7 @@ def building(target: Path, overwrite: bool, held: os.stat_result | None = None) 
     except OSError as error:
         raise _unwritable(target, error) from error
     except Exception as error:  # SQLite, GDAL and others have their own words for a full disk
-        if not isinstance(error, InputError | UsageError) and _is_full(folder, error):
+        if not isinstance(error, InputError | UsageError) and is_full(folder, error):
             raise _unwritable(target, OSError(errno.ENOSPC, "")) from error
         raise
     finally:
@@ -78,24 +79,16 @@ def holding(target: Path) -> Iterator[os.stat_result]:
 
     Raises :class:`~mosaic.errors.CatalogError` while another process changes it.
     """
-    while True:
-        try:
-            handle = os.open(target, os.O_RDONLY)
-        except OSError as error:
-            raise _unwritable(target, error) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(handle)
-            raise CatalogError(
-                f"{target} is being changed by another process: wait for it, then try again"
-            ) from None
-        found = os.fstat(handle)
-        if target.exists() and os.path.samestat(found, target.stat()):
-            break
-        os.close(handle)  # another one took its place meanwhile
     try:
-        yield found
+        handle = lock(target)
+    except OSError as error:
+        raise _unwritable(target, error) from error
+    if handle is None:
+        raise CatalogError(
+            f"{target} is being changed by another process: wait for it, then try again"
+        )
+    try:
+        yield os.fstat(handle)
     finally:
         os.close(handle)
 
@@ -123,16 +116,6 @@ def _unwritable(target: Path, error: OSError) -> CatalogError:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return CatalogError(f"{target}: the folder can't be written ({error.strerror})")
     return CatalogError(f"{target}: {error.strerror or error} ({error.filename})")
-
-
-def _is_full(folder: Path, error: Exception) -> bool:
-    if "disk is full" in str(error) or "No space left" in str(error):
-        return True
-    try:
-        (folder / ".probe").write_bytes(bytes(1 << 20))
-    except OSError as found:
-        return found.errno in (errno.ENOSPC, errno.EDQUOT)
-    return False
 
 
 def _publish(folder: Path, target: Path) -> None:
@@ -288,13 +271,10 @@ def sweep(target: Path) -> None:
 def _abandoned(folder: Path) -> bool:
     """Whether no living process builds in a folder: its lock goes with its owner."""
     try:
-        handle = os.open(folder, os.O_RDONLY)
+        handle = lock(folder)
     except OSError:
         return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    if handle is None:
         return False
-    finally:
-        os.close(handle)
+    os.close(handle)
     return True

@@ -20,13 +20,14 @@ import shapely
 from mosaic import plot
 from mosaic.builder import amend, arrange, repack, write
 from mosaic.builder.bands import Common
-from mosaic.builder.collection import write_item_files, write_stac
 from mosaic.builder.fits import placed
+from mosaic.builder.frame import Frame
 from mosaic.builder.options import Options
 from mosaic.builder.parquet import group_sizes, write_items
 from mosaic.builder.spool import Spool
+from mosaic.builder.stac_files import write_item_files, write_stac
 from mosaic.builder.standing import Standing
-from mosaic.builder.tiles import Frame, tiles
+from mosaic.builder.tiles import tiles
 from mosaic.catalog.folder import Folder
 from mosaic.catalog.gti import LAYER, Tiles
 from mosaic.catalog.gti_change import change_index, drawing_orders

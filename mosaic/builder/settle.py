@@ -8,12 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mosaic.builder.bands import Common, common_bands, misfit
+from mosaic.builder.frame import Frame, frame
 from mosaic.builder.gather import Gathered
 from mosaic.builder.options import Options
-from mosaic.builder.tiles import Frame, frame
 from mosaic.builder.trust import contradictions
 from mosaic.catalog.layout import index_name
-from mosaic.catalog.table import Assets, Table, drawing_order
+from mosaic.catalog.order import drawing_order
+from mosaic.catalog.table import Assets, Table
 from mosaic.errors import InputError, NoItemsError, Problem, UsageError
 from mosaic.grid import Bounds, choose_crs, utm
 from mosaic.outline import lonlat_union, meets

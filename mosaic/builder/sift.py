@@ -9,7 +9,7 @@ import numpy as np
 
 from mosaic.builder.inputs import Found, Given
 from mosaic.builder.standing import UNKNOWN, Standing
-from mosaic.catalog.table import utc
+from mosaic.catalog.item import utc
 from mosaic.errors import Problem
 
 

@@ -10,8 +10,8 @@ import orjson
 import shapely
 
 from mosaic.builder.spool import GEOMETRY
+from mosaic.catalog.item import utc
 from mosaic.catalog.stac import TIMES
-from mosaic.catalog.table import utc
 from mosaic.errors import UsageError
 
 Json = dict[str, Any]

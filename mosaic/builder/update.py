@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from mosaic.builder import repack
 from mosaic.builder.bands import Common
 from mosaic.builder.fits import fitting
+from mosaic.builder.frame import Frame, frame
 from mosaic.builder.gather import Gathered, gather, uncollected
 from mosaic.builder.inputs import Source, items
 from mosaic.builder.make import left_out
@@ -28,7 +29,6 @@ from mosaic.builder.settle import lost, shown, within
 from mosaic.builder.sift import Sift
 from mosaic.builder.spool import Spool, spool
 from mosaic.builder.standing import Standing, built_with, standing
-from mosaic.builder.tiles import Frame, frame
 from mosaic.builder.trust import contradictions
 from mosaic.catalog.database import refuse
 from mosaic.catalog.layout import ITEMS
@@ -48,7 +48,6 @@ def update(
     recipe: str | None = None,
     skip_bad: bool = False,
     progress: Progress = lambda step, done: None,
-    stdin: IO[bytes] | None = None,
 ) -> Updated:
     """Brings a mosaic up to date. See :func:`mosaic.update`."""
     started = time.monotonic()
@@ -71,7 +70,7 @@ def update(
         ):
             sift = Sift(stand, frozenset(drop))
             gathered = gather(
-                sift.new(chain(searched, items(read, stdin))),
+                sift.new(chain(searched, items(read))),
                 options,
                 spooled.keep,
                 lambda count: progress("items", count),

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
@@ -175,16 +176,7 @@ def write_index(path: Path, index: Index, tiles: Tiles) -> None:
     be written.
     """
     try:
-        pyogrio.write_arrow(
-            pa.RecordBatchReader.from_batches(SCHEMA, batches(index, tiles)),
-            path,
-            driver="GPKG",
-            layer=LAYER,
-            geometry_name="geom",
-            geometry_type="Polygon",
-            crs=index.crs,
-            layer_metadata={"ASSET": index.asset},
-        )
+        write_rows(path, index, tiles, layer_metadata={"ASSET": index.asset})
         with sqlite3.connect(path) as database:
             add_xml(database, index_xml(index))
         if len(tiles.location) > _MANY:
@@ -194,6 +186,20 @@ def write_index(path: Path, index: Index, tiles: Tiles) -> None:
         database.close()
     except (pyogrio.errors.DataSourceError, sqlite3.Error, OSError, RuntimeError) as error:
         raise CatalogError(f"{path.name} can't be written: {error}") from error
+
+
+def write_rows(path: Path, index: Index, tiles: Tiles, **options: Any) -> None:
+    """Rows of tiles, by pyogrio; ``options``: others of its own."""
+    pyogrio.write_arrow(
+        pa.RecordBatchReader.from_batches(SCHEMA, _batches(index, tiles)),
+        path,
+        driver="GPKG",
+        layer=LAYER,
+        geometry_name="geom",
+        geometry_type="Polygon",
+        crs=index.crs,
+        **options,
+    )
 
 
 SCHEMA = pa.schema(
@@ -210,7 +216,7 @@ SCHEMA = pa.schema(
 )
 
 
-def batches(index: Index, tiles: Tiles, size: int = 1 << 16) -> Iterator[pa.RecordBatch]:
+def _batches(index: Index, tiles: Tiles, size: int = 1 << 16) -> Iterator[pa.RecordBatch]:
     for start in range(0, len(tiles.location), size):
         part = slice(start, start + size)
         columns = [

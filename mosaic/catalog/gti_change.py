@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyogrio
 
-from mosaic.catalog.gti import LAYER, SCHEMA, Index, Tiles, add_xml, batches, index_xml
+from mosaic.catalog.gti import LAYER, Index, Tiles, add_xml, index_xml, write_rows
 from mosaic.errors import CatalogError
 
 
@@ -42,16 +42,7 @@ def change_index(
             add_xml(database, index_xml(index))
         database.close()
         if fresh is not None and fresh.location:
-            pyogrio.write_arrow(
-                pa.RecordBatchReader.from_batches(SCHEMA, batches(index, fresh)),
-                path,
-                driver="GPKG",
-                layer=LAYER,
-                geometry_name="geom",
-                geometry_type="Polygon",
-                crs=index.crs,
-                append=True,
-            )
+            write_rows(path, index, fresh, append=True)
     except (pyogrio.errors.DataSourceError, sqlite3.Error, OSError, RuntimeError) as error:
         raise CatalogError(f"{path.name} can't be written: {error}") from error
     return lost

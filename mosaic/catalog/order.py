@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from mosaic.catalog.columns import Columns, Longs
-from mosaic.catalog.table import drawing_order
 
 Json = dict[str, Any]
 
@@ -29,7 +30,7 @@ def times(columns: Columns) -> Longs:
 
 
 def drawn(columns: Columns, document: Json, ids: pa.Array, time: Longs) -> Longs:
-    """(n,) z of each item, as :func:`mosaic.catalog.table.drawing_order` has it."""
+    """(n,) z of each item, as :func:`drawing_order` has it."""
     sort = str(document["mosaic:sort"])
     ascending, name = sort[0] == "+", sort[1:]
     if name == "datetime":
@@ -62,3 +63,40 @@ def drawn(columns: Columns, document: Json, ids: pa.Array, time: Longs) -> Longs
     z = np.empty(len(order), np.int64)
     z[order] = np.arange(len(order))[::-1]
     return z
+
+
+def drawing_order(values: list[Any], ids: list[str], ascending: bool) -> npt.NDArray[np.int64]:
+    """(n,) z of each item: the first by ``values`` lies on top, and has the highest z.
+
+    Numbers sort as numbers, all else as text; ties go by id, items without a value lie below.
+    """
+    numbers = [_number(value) for value in values]
+    numeric = all(n is not None for n, v in zip(numbers, values, strict=True) if v is not None)
+    if numeric:  # also those that are written as texts
+        values = list(numbers)
+
+    def key(row: int) -> tuple[Any, ...]:
+        value = values[row]
+        if value is None:
+            return (1, 0, ids[row])
+        return (0, value if numeric else str(value), ids[row])
+
+    known = [row for row in range(len(values)) if values[row] is not None]
+    unknown = [row for row in range(len(values)) if values[row] is None]
+    order = sorted(known, key=key)
+    if not ascending:
+        # ties stay in the order of ids whichever way the values run
+        order = sorted(known, key=lambda row: ids[row])
+        order.sort(key=lambda row: key(row)[1], reverse=True)
+    order += sorted(unknown, key=lambda row: ids[row])
+    z = np.empty(len(values), np.int64)
+    z[order] = np.arange(len(values))[::-1]
+    return z
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value) if isinstance(value, int | float | str) else math.nan
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None

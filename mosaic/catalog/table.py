@@ -6,10 +6,8 @@ Items are rows, never objects, so that millions fit; equal grids and equal bands
 from __future__ import annotations
 
 import math
-import re
 from array import array
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from struct import Struct
 from typing import Any
 
@@ -17,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from mosaic.catalog.item import bbox, extent, when
 from mosaic.catalog.source import Band, Source
 from mosaic.grid import Grids
 from mosaic.outline import lonlat_bounds
@@ -135,60 +134,6 @@ class Table:
         )
 
 
-_USUAL = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z")
-"""How most times are written, so that little has to be done."""
-
-
-def utc(value: Any, digits: str = "milliseconds") -> str:
-    """An RFC 3339 time in UTC with milliseconds, so that texts sort as times; empty if none.
-
-    ``digits``: as :meth:`datetime.isoformat` has them, ``auto`` for all that are told.
-    """
-    if not isinstance(value, str) or not value:
-        return ""
-    try:
-        when = datetime.fromisoformat(value.replace("z", "Z"))
-        if _USUAL.fullmatch(value):
-            return value if len(value) == 24 else f"{value[:19]}.000Z"
-        if when.tzinfo is None:
-            when = when.replace(tzinfo=UTC)
-        when = when.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return ""
-    return f"{when.replace(tzinfo=None).isoformat(timespec=digits)}Z"
-
-
-def when(item: Json) -> str:
-    """The time of an item: ``datetime``, else ``start_datetime``."""
-    properties = item["properties"]
-    return utc(properties.get("datetime")) or utc(properties.get("start_datetime"))
-
-
-def bbox(item: Json) -> tuple[float, float, float, float]:
-    """What an item says its bounds are, in degrees; NaN where it says nothing."""
-    box = item.get("bbox")
-    if isinstance(box, list) and len(box) in (4, 6):
-        four = box if len(box) == 4 else [*box[:2], *box[3:5]]
-        if all(isinstance(value, int | float) for value in four):
-            return (float(four[0]), float(four[1]), float(four[2]), float(four[3]))
-    return (np.nan,) * 4
-
-
-def extent(item: Json) -> tuple[float, float, float, float]:
-    """Bounds of an item's geometry as they are written; NaN without a geometry."""
-    geometry = item.get("geometry") or {}
-    kind, rings = geometry.get("type"), geometry.get("coordinates")
-    if not rings or kind not in ("Polygon", "MultiPolygon"):
-        return (np.nan,) * 4
-    outer = [part[0] for part in rings] if kind == "MultiPolygon" else rings[:1]
-    points = [point for ring in outer for point in ring]
-    try:
-        x, y = [point[0] for point in points], [point[1] for point in points]
-        return (float(min(x)), float(min(y)), float(max(x)), float(max(y)))
-    except (TypeError, IndexError, ValueError):
-        return (np.nan,) * 4
-
-
 @dataclass(slots=True)
 class _Columns:
     item: array[int] = field(default_factory=lambda: array("i"))
@@ -289,40 +234,3 @@ class Builder:
             lonlat=lonlat_bounds(laid),
             bands=list(self._bands),
         )
-
-
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value) if isinstance(value, int | float | str) else math.nan
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def drawing_order(values: list[Any], ids: list[str], ascending: bool) -> npt.NDArray[np.int64]:
-    """(n,) z of each item: the first by ``values`` lies on top, and has the highest z.
-
-    Numbers sort as numbers, all else as text; ties go by id, items without a value lie below.
-    """
-    numbers = [_number(value) for value in values]
-    numeric = all(n is not None for n, v in zip(numbers, values, strict=True) if v is not None)
-    if numeric:  # also those that are written as texts
-        values = list(numbers)
-
-    def key(row: int) -> tuple[Any, ...]:
-        value = values[row]
-        if value is None:
-            return (1, 0, ids[row])
-        return (0, value if numeric else str(value), ids[row])
-
-    known = [row for row in range(len(values)) if values[row] is not None]
-    unknown = [row for row in range(len(values)) if values[row] is None]
-    order = sorted(known, key=key)
-    if not ascending:
-        # ties stay in the order of ids whichever way the values run
-        order = sorted(known, key=lambda row: ids[row])
-        order.sort(key=lambda row: key(row)[1], reverse=True)
-    order += sorted(unknown, key=lambda row: ids[row])
-    z = np.empty(len(values), np.int64)
-    z[order] = np.arange(len(values))[::-1]
-    return z

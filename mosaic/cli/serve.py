@@ -22,6 +22,13 @@ from mosaic.cli.output import errors_told
     metavar="HOST",
     help="A host, or pattern, that storage may redirect to. Repeatable.",
 )
+@click.option(
+    "--allow-origin",
+    "origins",
+    multiple=True,
+    metavar="ORIGIN",
+    help="A web site (https://maps.example.org) whose pages may read. Repeatable.",
+)
 @click.option("--busy", type=int, metavar="N", help="Requests worked on at once; default: 64.")
 @click.option("--queue", type=int, metavar="N", help="Requests that may wait; default: 1024.")
 @click.option("--config", metavar="FILE", help="TOML file with these settings; flags override it.")
@@ -29,6 +36,7 @@ from mosaic.cli.output import errors_told
 def serve(
     folder: tuple[str, ...],
     redirects: tuple[str, ...],
+    origins: tuple[str, ...],
     config: str | None,
     quiet: bool,
     **flags: Any,
@@ -41,7 +49,8 @@ def serve(
     from mosaic.gateway import command
 
     with errors_told(False, True):
-        options = command.configured(config, {**flags, "redirects": redirects or None})
+        several = {"redirects": redirects or None, "origins": origins or None}
+        options = command.configured(config, {**flags, **several})
         if not quiet:
             command.log_to_stderr()
         command.serve(folder, options, lambda line: click.echo(line, err=True))

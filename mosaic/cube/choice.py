@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from odc.geo.geobox import GeoBox
 
-from mosaic.catalog.database import is_database, shown
-from mosaic.catalog.layout import COLLECTION, ITEMS
+from mosaic.catalog.database import shown
 from mosaic.catalog.opened import Opened
-from mosaic.catalog.stored import Stored
 from mosaic.cube.composite import Composite
 from mosaic.cube.groups import GroupBy, Groups
 from mosaic.cube.variables import Variable
@@ -89,23 +86,3 @@ class Choice:
         )
         told = source, self.stamp, grid, self.variables, how
         return hashlib.sha1(repr(told).encode()).hexdigest()
-
-
-def stamp(source: str | Opened, gate: Gate) -> str:
-    """The version of a source: of a mosaic's files, or of items in memory."""
-    if not isinstance(source, str):
-        return source.digest
-    if is_database(source):
-        return Stored.at(source).build
-    whole = source.endswith(f"/{ITEMS}")
-    base = source.removesuffix(f"/{ITEMS}").rstrip("/").removesuffix(f"/{COLLECTION}")
-    names = [f"{base}/{name}" for name in ((ITEMS,) if whole else (COLLECTION, ITEMS))]
-    if "://" in source:
-        return repr([gate.meta(name) for name in names])
-    states = [path.stat() for path in map(Path, names) if path.exists()]
-    return repr([(one.st_mtime_ns, one.st_size) for one in states])
-
-
-def is_stamped(version: str) -> bool:
-    """Whether a version that :func:`stamp` told is one."""
-    return version not in ("[]", "[None]", "[None, None]")

@@ -12,8 +12,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Collection, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
@@ -22,15 +21,10 @@ import numpy.typing as npt
 
 from mosaic import bridge
 from mosaic.bridge import planned, pooled
-from mosaic.catalog.database import shown
-from mosaic.catalog.opened import Opened
-from mosaic.catalog.table import drawing_order
-from mosaic.cube.choice import Choice, stamp
-from mosaic.cube.composite import lacking
-from mosaic.cube.groups import Groups
+from mosaic.cube.choice import Choice
 from mosaic.cube.keys import POINTS, Key, Run, clusters, places, portions
-from mosaic.cube.scenes import Scenes, scenes
-from mosaic.cube.sources import opened
+from mosaic.cube.meant import found_again
+from mosaic.cube.scenes import Scenes
 from mosaic.cube.values import cast, picked, planes
 from mosaic.cube.variables import COVERED
 from mosaic.cube.windows import Where, layered, place_of
@@ -38,7 +32,7 @@ from mosaic.cube.workers import packed
 from mosaic.engine.known import all_of
 from mosaic.engine.pipeline import Outcome, draw_all
 from mosaic.engine.scene import Request
-from mosaic.errors import CatalogError, InputError, Problem
+from mosaic.errors import Problem
 
 Array = npt.NDArray[Any]
 Found = dict[str, Array]
@@ -119,7 +113,7 @@ class Cube:
     def scenes(self) -> Scenes:
         """The scenes, found again in another process than that which opened them."""
         if self._scenes is None:
-            self._scenes = _again(_Same(self.choice))
+            self._scenes = found_again(self.choice)
         return self._scenes
 
     def read(self, name: str, key: Key, also: Collection[str] = (), owner: Any = None) -> Array:
@@ -319,76 +313,3 @@ def _dropped(early: dict[tuple[str, Key], Array], places: Collection[tuple[str, 
     """What nobody asked for in the end."""
     for place in places:
         early.pop(place, None)
-
-
-class _Same:
-    """A choice by its token."""
-
-    def __init__(self, choice: Choice) -> None:
-        self.choice = choice
-        self.token = choice.token
-
-    def __hash__(self) -> int:
-        return hash(self.token)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.token == self.token
-
-
-@lru_cache(maxsize=2)
-def _again(same: _Same) -> Scenes:
-    """Opened in this process too, once for all arrays that travel to it."""
-    choice = same.choice
-    bands = list(dict.fromkeys((*choice.assets, *choice.others)))
-    mosaic = opened(
-        choice.source,
-        gate=choice.gate,
-        bands=bands,
-        geobox=choice.target,
-        where=choice.where,
-        span=choice.span,
-    )
-    if isinstance(choice.groupby, Groups) and len(choice.groupby.of) != mosaic.count:
-        # its layers are of all items
-        mosaic = opened(choice.source, gate=choice.gate, bands=bands, where=choice.where)
-    if stamp(choice.source, choice.gate) != choice.stamp:
-        what = "was built anew since it was opened: open it again"
-        raise CatalogError(f"{shown(mosaic.base)} {what}")
-    return found_in(choice, mosaic)
-
-
-def found_in(choice: Choice, mosaic: Opened) -> Scenes:
-    """The scenes that a choice means.
-
-    Raises InputError where items lack what their pixels are judged by; with ``errors="ignore"``
-    that is told by the mosaic's problems.
-    """
-    if choice.order is not None:
-        mosaic = ordered(mosaic, choice.order)
-    found = scenes(
-        mosaic,
-        choice.target,
-        choice.assets,
-        choice.span,
-        choice.groupby,
-        choice.last,
-        choice.raw,
-        choice.others,
-        choice.native,
-    )
-    if choice.composite is not None:
-        problems = lacking(choice.composite, mosaic, found.groups.of)
-        if problems and not choice.ignore:
-            raise InputError(problems)
-        found.mosaic = replace(mosaic, problems=(*mosaic.problems, *problems))
-    return found
-
-
-def ordered(mosaic: Opened, by: str) -> Opened:
-    """A mosaic whose scenes lie on each other by a property: the least on top.
-
-    The greatest with ``-`` before its name; ties as they lay.
-    """
-    values = mosaic.columns.read(by.removeprefix("-")).to_pylist()
-    names = [f"{place:012d}" for place in (-mosaic.z).argsort().argsort().tolist()]
-    return replace(mosaic, z=drawing_order(values, names, not by.startswith("-")))

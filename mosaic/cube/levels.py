@@ -12,8 +12,9 @@ from odc.geo.xr import xr_coords
 
 from mosaic import bridge
 from mosaic.cube.composed import cube_of
-from mosaic.cube.cube import Cube, found_in
+from mosaic.cube.cube import Cube
 from mosaic.cube.keys import Key, Run
+from mosaic.cube.meant import found_in
 from mosaic.cube.windows import place_of
 
 

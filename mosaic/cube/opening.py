@@ -20,14 +20,16 @@ from mosaic.catalog.opened import Opened
 from mosaic.catalog.when import interval
 from mosaic.cube import accessor as _registered  # noqa: F401 - gives datasets their .mosaic
 from mosaic.cube.array import BandArray
-from mosaic.cube.choice import Choice, stamp
+from mosaic.cube.choice import Choice
 from mosaic.cube.composed import Composed, cube_of
 from mosaic.cube.composite import asked, composite
-from mosaic.cube.cube import Cube, found_in
+from mosaic.cube.cube import Cube
 from mosaic.cube.groups import GroupBy
+from mosaic.cube.meant import found_in
 from mosaic.cube.reduction import attributes, returned
 from mosaic.cube.sources import opened
 from mosaic.cube.stack import deepest
+from mosaic.cube.stamp import stamp
 from mosaic.cube.variables import COVERED, Variable
 from mosaic.cube.workers import check_workers
 from mosaic.engine.reading import band_names, target_of

@@ -17,8 +17,8 @@ from mosaic.cube.choice import Choice
 from mosaic.cube.composed import Composed
 from mosaic.cube.composer import Made
 from mosaic.cube.composite import Asked, asked, composite
-from mosaic.cube.cube import found_in, ordered
 from mosaic.cube.keys import Run
+from mosaic.cube.meant import found_in, ordered
 from mosaic.cube.reduction import finished, returned
 from mosaic.cube.sources import opened
 from mosaic.cube.stack import deepest

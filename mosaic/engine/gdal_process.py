@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mosaic import bridge
-from mosaic.engine.gdal_worker import LENGTH, THREADS
+from mosaic.engine.answering import LENGTH
+from mosaic.engine.gdal_worker import THREADS
 
 PROGRAM = "from mosaic.engine.gdal_worker import work; work()"
 """What the process runs."""

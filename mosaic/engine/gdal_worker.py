@@ -1,27 +1,18 @@
 """The process in which GDAL opens and reads what the engine doesn't parse itself.
 
-Requests come on its standard input, answers leave on its standard output, each a pickle behind
-its length. Several are served at once, each by a handle of its own. It knows no storage: names are
+Several requests are answered at once, each by a handle of its own. It knows no storage: names are
 files of this machine, or URLs of the gate's loopback.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import pickle
-import signal
-import struct
-import sys
 import threading
-import warnings
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-LENGTH = struct.Struct("<Q")
-"""How a message's length is written."""
+from mosaic.engine.answering import answer_requests
+
 THREADS = 8
 """Requests that are served at once."""
 HANDLES = 32
@@ -188,38 +179,14 @@ def pixels(
 
 def work() -> None:
     """Answer requests until standard input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
-    # messages of GDAL and rasterio name the loopback with its key; what failed is told in answers
-    warnings.simplefilter("ignore")
-    logging.getLogger("rasterio").addHandler(logging.NullHandler())
-    logging.getLogger("rasterio").propagate = False
-    source, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # a driver that prints must not spoil the answers
-    handles, lock = _Handles(), threading.Lock()
+    handles = _Handles()
     verbs = {"told": told, "pixels": pixels}
 
-    def answer(number: int, verb: str, arguments: tuple[Any, ...]) -> None:
+    def called(verb: str, arguments: tuple[Any, ...]) -> Any:
         import rasterio
 
         beside = "FALSE" if arguments[0].beside else "EMPTY_DIR"
-        try:
-            with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=beside):
-                found: Any = verbs[verb](handles, *arguments)  # type: ignore[operator]
-            failed = ""
-        except Exception as error:
-            # all that GDAL, its drivers and rasterio may raise, told where the file is known
-            found, failed = None, str(error.__cause__ or error) or type(error).__name__
-        data = pickle.dumps((number, failed, found), protocol=5)
-        with lock:
-            answers.write(LENGTH.pack(len(data)))
-            answers.write(data)
-            answers.flush()
+        with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN=beside):
+            return verbs[verb](handles, *arguments)  # type: ignore[operator]
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        while head := source.read(LENGTH.size):
-            number, verb, arguments = pickle.loads(source.read(LENGTH.unpack(head)[0]))
-            if verb == "forget":
-                handles.forget(*arguments)
-            else:
-                pool.submit(answer, number, verb, arguments)
-    os._exit(0)  # a read that hangs must not keep this process
+    answer_requests(called, THREADS, {"forget": handles.forget})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -40,9 +41,14 @@ class Grid:
 
     def pixel(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
         """Fractional column and row of CRS coordinates."""
-        a, b, c, d, e, f = (~Affine(*self.transform))[:6]
+        a, b, c, d, e, f = _inverse(self.transform)
         with np.errstate(invalid="ignore"):
             return a * x + b * y + c, d * x + e * y + f
+
+
+@lru_cache(maxsize=4096)
+def _inverse(transform: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple((~Affine(*transform))[:6])
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +151,13 @@ class Pieces:
         check_column, check_row = self.source.pixel(self.check_x, self.check_y)
         off = np.maximum(_misfit(column, check_column), _misfit(row, check_row))
         touching = np.zeros(len(off), bool)
+        here = [(column, row), (check_column, check_row)]
         for turns in (0.0, -1.0) if self.twice.any() else (0.0,):
-            here = [
-                self.source.pixel(x + turns * self.length, y)
-                for x, y in ((self.x, self.y), (self.check_x, self.check_y))
-            ]
+            if turns:
+                here = [
+                    self.source.pixel(x + turns * self.length, y)
+                    for x, y in ((self.x, self.y), (self.check_x, self.check_y))
+                ]
             c, r = (
                 np.concatenate([part.reshape(len(off), -1) for part in parts], axis=1)
                 for parts in zip(*here, strict=True)
@@ -189,10 +197,9 @@ def bounds(column: Floats, row: Floats) -> Floats:
     both = []
     for nodes in (column, row):
         with np.errstate(invalid="ignore"):
-            down, along = (
-                np.abs(np.diff(nodes, 2, axis=axis)).reshape(len(nodes), 3).max(1)
-                for axis in (1, 2)
-            )
+            down = np.abs((nodes[:, 2] - nodes[:, 1]) - (nodes[:, 1] - nodes[:, 0])).max(1)
+            along = (nodes[:, :, 2] - nodes[:, :, 1]) - (nodes[:, :, 1] - nodes[:, :, 0])
+            along = np.abs(along).max(1)
         flat = nodes.reshape(len(nodes), 9)
         more = np.nan_to_num(down + along) / 4
         both.append((_least(flat) - more, -_least(-flat) + more))

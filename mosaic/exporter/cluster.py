@@ -15,6 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 from mosaic.cube.cube import Cube
+from mosaic.cube.workers import check_workers
 from mosaic.errors import ExportError, MosaicError
 from mosaic.exporter.journal import Written
 from mosaic.exporter.layout import Layout
@@ -51,15 +52,16 @@ def written(job: Job, number: int) -> Written:
     return writer.write(window, read(job.cube, window))
 
 
-def ready(folder: str, mark: str) -> str:
-    """On a worker: its version of mosaic, and whether it sees a file."""
-    return f"{__version__} {(Path(folder) / mark).is_file()}"
+def sees(folder: str, mark: str) -> bool:
+    """On a worker: whether it sees a file."""
+    return (Path(folder) / mark).is_file()
 
 
 def spread(found: Any, job: Job, numbers: Sequence[int]) -> Iterator[tuple[int, Written]]:
     """Windows as workers have written them.
 
-    Raises :class:`~mosaic.errors.ExportError` for workers that can't, and what reading raises.
+    Raises :class:`~mosaic.errors.WorkerError` for workers of another version,
+    :class:`~mosaic.errors.ExportError` for others that can't, and what reading raises.
     """
     distributed: Any = sys.modules["distributed"]
     _agree(found, job.folder)
@@ -94,11 +96,13 @@ def spread(found: Any, job: Job, numbers: Sequence[int]) -> Iterator[tuple[int, 
 
 
 def _agree(found: Any, folder: Path) -> None:
-    """Raises ExportError unless all workers have this version of mosaic, and see the folder."""
+    """Raises WorkerError unless all workers have this version, ExportError unless they see the
+    folder."""
+    check_workers()
     mark = folder / f"seen-{uuid4().hex}"
     mark.touch()
     try:
-        told = found.run(ready, str(folder), mark.name)
+        told = found.run(sees, str(folder), mark.name)
     except Exception as error:  # whatever a worker raises that lacks what it is asked for
         raise ExportError(
             f"dask's workers can't run mosaic {__version__} ({type(error).__name__}: {error}): "
@@ -106,11 +110,8 @@ def _agree(found: Any, folder: Path) -> None:
         ) from error
     finally:
         mark.unlink(missing_ok=True)
-    for worker, answer in told.items():
-        version, sees = answer.split()
-        if version != __version__:
-            raise ExportError(f"worker {worker} has mosaic {version}, not {__version__}")
-        if sees != "True":
+    for worker, seen in told.items():
+        if not seen:
             raise ExportError(
                 f"worker {worker} doesn't see {folder}: export to a folder that all workers share, "
                 "or close the client"

@@ -21,12 +21,13 @@ from mosaic.catalog.source import GDAL_TYPES, label
 from mosaic.catalog.vrt import geotransform, number
 from mosaic.engine.gdal_process import Died, GdalProcess, Refused
 from mosaic.errors import ExportError, UsageError
-from mosaic.exporter.journal import Written, settled
+from mosaic.exporter.journal import Written
 from mosaic.exporter.layout import Layout
 from mosaic.exporter.options import Format
 from mosaic.exporter.pixels import Array, crc_of, is_empty
 from mosaic.exporter.windows import Window, Windows
 from mosaic.exporter.writing import Unlike
+from mosaic.files import settled
 from mosaic.grid import crs
 
 _PROGRAM = "from mosaic.exporter.tiff_job import work; work()"

@@ -6,8 +6,6 @@ bytes are on disk. A kill leaves both, and whoever asks for the same goes on fro
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +17,7 @@ from typing import Any
 import orjson
 
 from mosaic.errors import ExportError, UnfinishedError
+from mosaic.files import lock, saved
 
 _ASKED, _DONE = "asked.json", "done.ndjson"
 
@@ -76,7 +75,7 @@ def unfinished(target: Path, asked: Mapping[str, Any], anew: bool) -> Iterator[J
     :class:`~mosaic.errors.ExportError` while another process exports to the target.
     """
     folder = folder_of(target)
-    handle = _held(folder, target)
+    handle = _alone(folder, target)
     try:
         before = _told(folder)
         if before is not None and (found := differences(before, asked)):
@@ -97,21 +96,14 @@ def unfinished(target: Path, asked: Mapping[str, Any], anew: bool) -> Iterator[J
         os.close(handle)
 
 
-def _held(folder: Path, target: Path) -> int:
+def _alone(folder: Path, target: Path) -> int:
     """A lock on the folder, which goes with its owner."""
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(handle)
-            raise ExportError(
-                f"{target} is being exported by another process: wait for it, or name another file"
-            ) from None
-        if folder.exists() and os.path.samestat(os.fstat(handle), folder.stat()):
-            return handle
-        os.close(handle)  # its owner has just cleared it away
+    handle = lock(folder, mode=0o777)
+    if handle is None:
+        raise ExportError(
+            f"{target} is being exported by another process: wait for it, or name another file"
+        )
+    return handle
 
 
 def _told(folder: Path) -> dict[str, Any] | None:
@@ -171,47 +163,3 @@ def _replayed(path: Path) -> dict[int, Written]:
         else:
             done.pop(number, None)
     return done
-
-
-def saved(path: Path, data: bytes | memoryview) -> None:
-    """A file that is there whole, its bytes on disk, or not at all."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    settled(path.parent)
-
-
-def settled(path: Path) -> None:
-    """A file's or folder's own bytes on disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-_FULL = ("No space left", "disk is full", "File too large", "Write error")
-"""What the system, SQLite and libtiff say; GDAL makes room again before it tells."""
-
-
-def is_full(folder: Path, error: BaseException) -> bool:
-    """Whether an error is that of a full disk, in whose words ever it is told."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return True
-    if any(words in str(error) for words in _FULL):
-        return True
-    probe = folder / ".probe"
-    try:
-        probe.write_bytes(bytes(1 << 20))
-    except OSError as found:
-        return found.errno in (errno.ENOSPC, errno.EDQUOT)
-    finally:
-        probe.unlink(missing_ok=True)
-    return False

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mosaic.builder.publish import exchange
 from mosaic.errors import ExportError, ExportExistsError, UsageError
-from mosaic.exporter.journal import settled
+from mosaic.files import settled
 
 _STORES = ("zarr.json", ".zgroup", ".zmetadata")
 

@@ -18,7 +18,7 @@ from mosaic.cube.workers import client
 from mosaic.errors import ExportError
 from mosaic.exporter.cluster import Job, spread
 from mosaic.exporter.cog import CogWriter
-from mosaic.exporter.journal import FUNCTION, Journal, Written, folder_of, is_full, unfinished
+from mosaic.exporter.journal import FUNCTION, Journal, Written, folder_of, unfinished
 from mosaic.exporter.layout import Layout, fits_tiff, layout_of
 from mosaic.exporter.options import Format, format_of
 from mosaic.exporter.placing import check, place, target_of
@@ -27,6 +27,7 @@ from mosaic.exporter.report import Exported
 from mosaic.exporter.store import StoreWriter, required
 from mosaic.exporter.windows import Windows, side_of
 from mosaic.exporter.writing import Unlike, Writer
+from mosaic.files import is_full
 from mosaic.version import __version__
 
 Progress = Callable[[str, int, int], None]

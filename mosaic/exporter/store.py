@@ -15,12 +15,13 @@ import numpy as np
 
 from mosaic.errors import ExportError, UsageError
 from mosaic.exporter.attributes import of_band, of_group
-from mosaic.exporter.journal import Written, settled
+from mosaic.exporter.journal import Written
 from mosaic.exporter.layout import BandLayout, Layout
 from mosaic.exporter.options import Format
 from mosaic.exporter.pixels import Array, crc_of
 from mosaic.exporter.windows import Window, Windows
 from mosaic.exporter.writing import Unlike
+from mosaic.files import settled
 
 DIMS = ("time", "y", "x")
 

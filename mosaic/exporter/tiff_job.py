@@ -7,15 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import logging
 import os
-import pickle
 import signal
-import sys
-import threading
-import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,9 +19,9 @@ import rasterio.shutil
 from affine import Affine
 from rasterio.io import MemoryFile
 
-from mosaic.engine.gdal_worker import LENGTH
-from mosaic.exporter.journal import saved
+from mosaic.engine.answering import answer_requests
 from mosaic.exporter.pixels import Array, crc_of
+from mosaic.files import saved
 
 CACHE = 64
 """Megabytes of blocks that GDAL keeps."""
@@ -157,36 +151,16 @@ def _opened(path: str, **options: Any) -> Any:
 
 def work() -> None:
     """Answer requests until standard input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     with contextlib.suppress(AttributeError):  # Linux alone; elsewhere the end of input tells
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
-    warnings.simplefilter("ignore")
-    logging.getLogger("rasterio").addHandler(logging.NullHandler())
-    logging.getLogger("rasterio").propagate = False
-    source, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # a driver that prints must not spoil the answers
     os.environ["GDAL_MAX_DATASET_POOL_SIZE"] = str(OPEN)
     verbs = {one.__name__: one for one in (told, pack, cog, facts, checked, decoded)}
-    lock = threading.Lock()
 
-    def answer(number: int, verb: str, arguments: tuple[Any, ...]) -> None:
-        try:
-            # what a file can't say itself would lie beside it, where nobody finds it
-            with rasterio.Env(
-                GDAL_CACHEMAX=CACHE, GDAL_PAM_ENABLED="NO", GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"
-            ):
-                found, failed = verbs[verb](*arguments), ""
-        except Exception as error:
-            # all that GDAL, its drivers and rasterio may raise, told where the file is known
-            found, failed = None, str(error.__cause__ or error) or type(error).__name__
-        data = pickle.dumps((number, failed, found), protocol=5)
-        with lock:
-            answers.write(LENGTH.pack(len(data)))
-            answers.write(data)
-            answers.flush()
+    def called(verb: str, arguments: tuple[Any, ...]) -> Any:
+        # what a file can't say itself would lie beside it, where nobody finds it
+        with rasterio.Env(
+            GDAL_CACHEMAX=CACHE, GDAL_PAM_ENABLED="NO", GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"
+        ):
+            return verbs[verb](*arguments)
 
-    pool = ThreadPoolExecutor(1)
-    while head := source.read(LENGTH.size):
-        number, verb, arguments = pickle.loads(source.read(LENGTH.unpack(head)[0]))
-        pool.submit(answer, number, verb, arguments)
-    os._exit(0)  # nobody waits for what is under way
+    answer_requests(called, threads=1)

@@ -37,12 +37,14 @@ def configured(path: str | None, flags: dict[str, Any]) -> Options:
             raise UsageError(f"the token can't be read ({type(error).__name__})") from None
         if not told["token"]:
             raise UsageError(f"{token_file} holds no token")
-    known = {field.name: field.type for field in fields(Options)} | {"redirects": "tuple"}
+    known = {field.name for field in fields(Options)}
     unknown = [name for name in told if name not in known]
     if unknown:
         raise UsageError(f"{path} sets {', '.join(unknown)}; it may set {', '.join(known)}")
-    if "redirects" in told:
-        told["redirects"] = tuple(told["redirects"])
+    for name in ("redirects", "origins"):
+        if name in told and not isinstance(told[name], list | tuple):
+            raise UsageError(f"{path} sets {name} to {told[name]!r}: a list is wanted")
+        told[name] = tuple(told.get(name, ()))
     try:
         return Options(**told)
     except TypeError as error:

@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 from mosaic import bridge
 from mosaic.catalog.gti import LAYER
 from mosaic.catalog.href import is_remote, resolve
-from mosaic.catalog.layout import ITEM_FILES, ITEMS
+from mosaic.catalog.layout import COLLECTION, ITEM_FILES, ITEMS
 from mosaic.catalog.radiometry import Recoding
 from mosaic.catalog.vrt import Tile, recoded
 from mosaic.errors import CatalogError
-from mosaic.gateway.locations import Site
+from mosaic.gateway.locations import WEB_MAP_LINKS, Site
 from mosaic.gateway.served import Served, rows_by_location
 
 _ROWS = 10_000
@@ -81,6 +81,8 @@ def _maker(file: str) -> Callable[[Served, Site, Path, Path], None]:
         return _items
     if file.startswith(f"{ITEM_FILES}/") and file.endswith(".json"):
         return _item
+    if file == COLLECTION:
+        return _collection
     return _as_it_is
 
 
@@ -97,6 +99,19 @@ def _text(served: Served, site: Site, source: Path, target: Path) -> None:
     is_vrt = source.suffix == ".vrt"
     new = site.vrt(text, str(source.parent)) if is_vrt else site.slice(text)
     target.write_text(new, "utf-8")
+
+
+def _collection(served: Served, site: Site, source: Path, target: Path) -> None:
+    document = orjson.loads(source.read_bytes())
+    document["links"] += site.links(plain_colours(served))
+    document["stac_extensions"] = [*document.get("stac_extensions", []), WEB_MAP_LINKS]
+    target.write_bytes(orjson.dumps(document))
+
+
+def plain_colours(served: Served) -> bool:
+    """Whether tiles show a mosaic without being told which numbers are darkest and brightest."""
+    every = [band for asset in served.opened.assets.values() for band in asset.bands]
+    return all(band.dtype == "uint8" for band in every)
 
 
 def _item(served: Served, site: Site, source: Path, target: Path) -> None:

@@ -18,6 +18,7 @@ from aiohttp import web
 from mosaic.errors import CatalogError, MosaicError, UsageError
 from mosaic.gateway.loud import loud
 from mosaic.gateway.options import Options
+from mosaic.gateway.origins import preflight, shared
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _LOG = logging.getLogger("mosaic.gateway")
@@ -62,11 +63,12 @@ class Guard:
         """What every answer says besides."""
         response.headers["Server"] = "mosaic"
         response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers.update(shared(request.headers, self._options.origins))
 
     async def _checked(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        refusal = self._refusal(request)
-        if refusal is not None:
-            return refusal
+        instead = self._instead(request)
+        if instead is not None:
+            return instead
         if request.path in _OPEN:
             return await handler(request)
         if self._slots.locked() and self.waiting >= self._options.queue:
@@ -84,12 +86,17 @@ class Guard:
             self.busy -= 1
             self._slots.release()
 
-    def _refusal(self, request: web.Request) -> web.Response | None:
+    def _instead(self, request: web.Request) -> web.Response | None:
+        """A refusal, or the answer to a browser that asks whether a page may ask."""
+        known = self._knows(request.headers.get("Host", ""))
         if request.method not in ("GET", "HEAD"):
+            allowed = preflight(request.method, request.headers, self._options.origins)
+            if known and allowed:  # it never shows the token
+                return web.Response(status=204, headers=allowed)
             return told(405, "only GET and HEAD", Allow="GET, HEAD")
         if not request.raw_path.startswith("/"):
             return told(400, "only paths: this is no proxy")
-        if not self._knows(request.headers.get("Host", "")):
+        if not known:
             return told(421, "this gateway isn't known by such a name; see its --url")
         if len(request.raw_path) > _PATH:
             return told(414, "such a long path can't be meant")

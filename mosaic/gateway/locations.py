@@ -12,6 +12,8 @@ from mosaic.catalog.href import is_remote, location, resolve
 from mosaic.errors import CatalogError
 from mosaic.storage.address import url_path
 
+WEB_MAP_LINKS = "https://stac-extensions.github.io/web-map-links/v1.2.0/schema.json"
+"""The STAC extension that knows links to tiles."""
 _BUCKETS = {"/vsis3/": "s3://", "/vsigs/": "gs://"}
 
 
@@ -32,6 +34,35 @@ class Site:
     def root(self) -> str:
         """URL of the mosaic, without a slash at its end."""
         return f"{self.base}/catalogs/{quote(self.name)}"
+
+    def links(self, plain: bool) -> list[dict[str, str]]:
+        """STAC links to what else the gateway makes of the mosaic.
+
+        ``plain``: its numbers are colours; tiles of others are given as numbers, since a picture
+        needs to be told which of them are darkest and brightest.
+        """
+        name = quote(self.name)
+        end, kind = ("png", "image/png") if plain else ("tif", "image/tiff; application=geotiff")
+        return [
+            {
+                "rel": "alternate",
+                "href": f"{self.base}/map/{name}",
+                "type": "text/html",
+                "title": "Map",
+            },
+            {
+                "rel": "xyz",
+                "href": f"{self.base}/tiles/{name}/{{z}}/{{x}}/{{y}}.{end}",
+                "type": kind,
+                "title": "Tiles in EPSG:3857",
+            },
+            {
+                "rel": "store",
+                "href": f"{self.base}/zarr/{name}",
+                "type": "application/vnd.zarr; version=3",
+                "title": "Zarr store",
+            },
+        ]
 
     def url(self, href: str) -> str:
         """The gateway's URL of an absolute path or a URL."""

@@ -6,10 +6,8 @@ conventions multiscales, spatial and proj, v0.1.
 
 from __future__ import annotations
 
-import base64
 import math
 import re
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,22 +17,14 @@ import numpy.typing as npt
 from imagecodecs import zstd_encode
 from odc.geo.geobox import GeoBox
 
+from mosaic.cube.geozarr import filling, pixels
+
 Json = dict[str, Any]
 LEVELS = "levels"
 """Name of the group that holds a grid and its coarser ones."""
 _LEVEL = 1  # zstd's: cheaper than what a network gains by more
 _NUMBER = "(?:0|[1-9][0-9]{0,8})"
 _CHUNK = re.compile(rf"(?P<node>.+)/c(?P<index>(?:/{_NUMBER})*)", re.ASCII)
-_CODE = re.compile("[A-Z]+:[0-9]+", re.ASCII)
-_RAW = "https://raw.githubusercontent.com/zarr-conventions"
-_CONVENTIONS = {
-    "multiscales": ("d35379db-88df-4056-af3a-620245f8e347", "Multiscale layout of zarr datasets"),
-    "spatial": ("689b58e2-cf7b-45e0-9fff-9cfc0883d6b4", "Spatial coordinate information"),
-    "proj": (
-        "f17cb550-5864-4468-aeb7-f3180cfb622f",
-        "Coordinate reference system information for geospatial data",
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,7 +113,7 @@ def told(attrs: Mapping[str, Any], dtype: np.dtype[Any]) -> Json:
     for name, value in attrs.items():
         plain = value.item() if isinstance(value, np.generic) else value
         if name == "_FillValue" and dtype.kind == "f":
-            plain = base64.standard_b64encode(struct.pack("<d", plain)).decode()
+            plain = filling(dtype, plain)
         if not isinstance(plain, float) or math.isfinite(plain):
             found[name] = plain
     return found
@@ -138,31 +128,6 @@ def group(attrs: Json, inner: Mapping[str, Json] | None = None) -> Json:
     return found
 
 
-def conventions(*names: str) -> list[Json]:
-    """What a group says of the conventions that it keeps."""
-    return [
-        {
-            "schema_url": f"{_RAW}/{name}/refs/tags/v0.1/schema.json",
-            "spec_url": f"https://github.com/zarr-conventions/{name}/blob/v0.1/README.md",
-            "uuid": _CONVENTIONS[name][0],
-            "name": name,
-            "description": _CONVENTIONS[name][1],
-        }
-        for name in names
-    ]
-
-
-def placed(grid: GeoBox, crs: str, wkt: str) -> Json:
-    """Where a grid's pixels lie, by the conventions spatial and proj."""
-    named = {"proj:code": crs} if _CODE.fullmatch(crs) else {"proj:wkt2": wkt}
-    return {
-        **named,
-        "spatial:dimensions": ["y", "x"],
-        "spatial:bbox": list(grid.boundingbox.bbox),
-        **_pixels(grid),
-    }
-
-
 def layout(grids: Sequence[GeoBox], folder: str) -> Json:
     """Grids from fine to coarse, by the convention multiscales; ``folder``: ends with a slash."""
     found: list[Json] = []
@@ -172,10 +137,5 @@ def layout(grids: Sequence[GeoBox], folder: str) -> Json:
             one["derived_from"] = f"{folder}{place - 1}"
         scale = 2.0 if place else 1.0
         one["transform"] = {"scale": [scale, scale], "translation": [0.0, 0.0]}
-        found.append({**one, **_pixels(grid)})
+        found.append({**one, **pixels(grid.shape, tuple(grid.affine))})
     return {"layout": found}
-
-
-def _pixels(grid: GeoBox) -> Json:
-    affine = [float(one) for one in tuple(grid.affine)[:6]]
-    return {"spatial:transform": affine, "spatial:shape": [int(size) for size in grid.shape]}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from mosaic.errors import UsageError
+from mosaic.gateway.origins import origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,8 @@ class Options:
     """What clients must show; empty for nobody to be asked, on this machine only."""
     redirects: tuple[str, ...] = ()
     """Patterns of hosts to which storage may redirect, besides those that the catalogs name."""
+    origins: tuple[str, ...] = ()
+    """Origins of pages elsewhere whose scripts may read, as browsers write them."""
     busy: int = 64
     """Requests worked on at once."""
     queue: int = 1024
@@ -50,6 +53,7 @@ class Options:
         parts = urlsplit(self.url)
         if self.url and (parts.scheme not in ("http", "https") or not parts.hostname):
             raise UsageError(f"--url {self.url!r} is no http:// or https:// URL")
+        object.__setattr__(self, "origins", tuple(map(origin, self.origins)))
         if self.token and not (self.token.isascii() and self.token.isprintable()):
             raise UsageError("the token must be of printable ASCII")
 

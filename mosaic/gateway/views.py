@@ -14,10 +14,11 @@ from affine import Affine
 from odc.geo.geobox import GeoBox
 
 from mosaic.cube.cube import Cube
+from mosaic.cube.geozarr import conventions, placed
 from mosaic.cube.levels import coordinates, microseconds
 from mosaic.cube.opening import open_cube
 from mosaic.errors import UsageError
-from mosaic.gateway.nodes import LEVELS, Json, Node, conventions, group, layout, placed, told
+from mosaic.gateway.nodes import LEVELS, Json, Node, group, layout, told
 from mosaic.gateway.served import Served
 from mosaic.gateway.wanted import Wanted
 from mosaic.grid import canonical, is_geographic
@@ -154,6 +155,10 @@ def _bands(made: Any, cube: Cube, grid: GeoBox, times: int, side: int) -> list[N
     return found
 
 
+def _placed(grid: GeoBox) -> Json:
+    return placed(canonical(str(grid.crs)), grid.shape, tuple(grid.affine))
+
+
 def _documents(
     nodes: Mapping[Place, Node],
     places: Mapping[str, Place],
@@ -161,8 +166,6 @@ def _documents(
     root: Json,
 ) -> dict[str, bytes]:
     """Every ``zarr.json``; those of groups tell of all below them."""
-    crs = canonical(str(grids[0].crs))
-    wkt = nodes[0, _SCALAR].attrs["crs_wkt"]
     arrays = {place: node.document() for place, node in nodes.items()}
     below: dict[str, Json] = {path: arrays[place] for path, place in places.items()}
     many = conventions("multiscales", "spatial", "proj")
@@ -170,11 +173,11 @@ def _documents(
         {
             "zarr_conventions": many,
             "multiscales": layout(grids, ""),
-            **placed(grids[0], crs, wkt),
+            **_placed(grids[0]),
         }
     )
     for level, grid in enumerate(grids):
-        own = {"zarr_conventions": conventions("spatial", "proj"), **placed(grid, crs, wkt)}
+        own = {"zarr_conventions": conventions("spatial", "proj"), **_placed(grid)}
         below[f"{LEVELS}/{level}"] = group({"coordinates": _SCALAR, **own})
     whole = group(
         {
@@ -182,7 +185,7 @@ def _documents(
             "coordinates": _SCALAR,
             "zarr_conventions": many,
             "multiscales": layout(grids, f"{LEVELS}/"),
-            **placed(grids[0], crs, wkt),
+            **_placed(grids[0]),
         },
         dict(sorted(below.items())),
     )

@@ -5,7 +5,7 @@ until a chord lies within a tenth of a pixel of the curve). Where the target CRS
 meridian, an outline that crosses it becomes a piece on either side.
 """
 
-from mosaic.outline.boxes import box_bounds, lonlat_bounds, lonlat_union, meets
+from mosaic.outline.boxes import box_bounds, box_outlines, lonlat_bounds, lonlat_union, meets
 from mosaic.outline.edges import Geometries, Outlines, batches, outlines
 from mosaic.outline.growth import grown
 from mosaic.outline.rings import Bools
@@ -16,6 +16,7 @@ __all__ = [
     "Outlines",
     "batches",
     "box_bounds",
+    "box_outlines",
     "grown",
     "lonlat_bounds",
     "lonlat_union",

@@ -6,7 +6,7 @@ import numpy as np
 import shapely
 
 from mosaic.grid import LONLAT, Bounds, Floats, Grids, pixel_extent, world
-from mosaic.outline.edges import batches, outlines
+from mosaic.outline.edges import Outlines, batches, outlines
 from mosaic.outline.rings import Bools
 
 
@@ -44,16 +44,10 @@ def box_bounds(box: Bounds, name: str, target: str) -> Bounds | None:
     In degrees east < west means across 180 degrees. What crosses the edge of the map is turned on
     beyond its right one, so that it stays in one part.
     """
-    west, south, east, north = box
-    if east < west:
-        east += 360.0
-    size = 1024
-    transform = ((east - west) / size, 0.0, west, 0.0, -(north - south) / size, north)
-    grids = Grids.one(name, (size, size), transform)
     if name == target:
-        return west, south, east, north
-    pixel = np.fmax(np.nan_to_num(pixel_extent(grids, target)[1], nan=0.0), 1e-9)
-    parts = shapely.bounds(outlines(grids, target, pixel).geometry)
+        west, south, east, north = box
+        return west, south, east + 360.0 if east < west else east, north
+    parts = shapely.bounds(box_outlines(box, name, target).geometry)
     if not len(parts):
         return None
     whole = world(target)
@@ -64,6 +58,18 @@ def box_bounds(box: Bounds, name: str, target: str) -> Bounds | None:
             parts[at_left] += [whole[2] - whole[0], 0.0, whole[2] - whole[0], 0.0]
     low, high = parts[:, :2].min(0).tolist(), parts[:, 2:].max(0).tolist()
     return (low[0], low[1], high[0], high[1])
+
+
+def box_outlines(box: Bounds, name: str, target: str) -> Outlines:
+    """Outlines in one CRS of a box in another; in degrees east < west means across 180 degrees."""
+    west, south, east, north = box
+    if east < west:
+        east += 360.0
+    size = 1024
+    transform = ((east - west) / size, 0.0, west, 0.0, -(north - south) / size, north)
+    grids = Grids.one(name, (size, size), transform)
+    pixel = np.fmax(np.nan_to_num(pixel_extent(grids, target)[1], nan=0.0), 1e-9)
+    return outlines(grids, target, pixel)
 
 
 def lonlat_union(bounds: Floats) -> Bounds:

@@ -20,9 +20,9 @@ def grown(geometry: Geometries, pixel: Floats, smooth: Bools, target: str) -> Ge
     """Polygons grown by 1 to 2 pixels, with as few corners as that takes.
 
     ``pixel``: (m, 2) width and height of each polygon's pixel in its CRS. ``smooth``: (m,)
-    which polygons are whole outlines, as :func:`outlines` makes them (``plain``). Polygons are
-    cut at the edge of the world in a CRS that has one. The growth is what keeps GDAL from
-    dropping a tile whose extent it rounds outward (:mod:`mosaic.reach` cuts off what is too
+    which polygons are whole outlines: ``plain`` of :class:`~mosaic.outline.edges.Outlines`.
+    Polygons are cut at the edge of the world in a CRS that has one. The growth is what keeps GDAL
+    from dropping a tile whose extent it rounds outward (:mod:`mosaic.reach` cuts off what is too
     much); few corners keep indexes small.
     """
     out = np.empty(len(geometry), object)

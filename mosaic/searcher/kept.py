@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import time
@@ -15,6 +14,7 @@ from typing import Any
 import orjson
 
 from mosaic.errors import CatalogError, SearchError
+from mosaic.files import lock
 from mosaic.searcher.pages import Step
 
 Json = dict[str, Any]
@@ -169,14 +169,10 @@ def keeping(folder: Path, digest: str) -> Iterator[Kept]:
     :class:`~mosaic.errors.CatalogError` when it can't be written.
     """
     with _writing(folder):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(folder, os.O_RDONLY)
+        handle = lock(folder, mode=0o700)
+    if handle is None:
+        raise SearchError(f"{folder}: another process is at this search", "wait for it")
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            what = f"{folder}: another process is at this search"
-            raise SearchError(what, "wait for it") from None
         kept = Kept(folder, digest)
         try:
             yield kept

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pyogrio
 import pytest
 from click.testing import CliRunner, Result
 
@@ -39,3 +40,25 @@ def cli() -> Callable[..., Result]:
         return result
 
     return run
+
+
+def snapshot(folder: Path) -> dict[str, bytes | str | None]:
+    """Every file, link and folder below ``folder``, with what it holds.
+
+    But for the folder of the items' own files.
+    """
+    return {
+        str(path.relative_to(folder)): str(path.readlink())
+        if path.is_symlink()
+        else path.read_bytes()
+        if path.is_file()
+        else None
+        for path in sorted(folder.rglob("*"))
+        if path != folder / "items"
+    }
+
+
+def read_rows(index: Path) -> list[str]:
+    """The locations of an index."""
+    found = pyogrio.read_arrow(index, columns=["location"])[1]
+    return list(found["location"].to_pylist())

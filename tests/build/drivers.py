@@ -19,9 +19,11 @@ import mosaic
 from mosaic.builder import make, publish, repack, rewrite, update
 from mosaic.catalog.gti import read_xml
 from mosaic.cli import main
+from tests.support.verbs import verbs
 
 assert make.plot  # all of it is imported before the fork, so that a kill hits the build
 assert update.rewritten
+assert verbs()
 
 
 def without_exchange() -> None:

@@ -26,7 +26,7 @@ from click.testing import Result
 import mosaic
 import mosaic.cli
 from mosaic.catalog.gti import read_xml
-from tests.build.test_publish import snapshot
+from tests.build.conftest import snapshot
 from tests.support.scenes import item_of, read, utm_scene
 from tests.support.verbs import verbs
 

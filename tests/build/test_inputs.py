@@ -21,7 +21,7 @@ from click.testing import Result
 
 import mosaic
 from mosaic.builder.scan import scene_and_band
-from tests.build.test_publish import read_rows
+from tests.build.conftest import read_rows
 from tests.support.scenes import seam_scenes, write_scene
 
 Cli = Callable[..., Result]

@@ -23,6 +23,7 @@ from mosaic import plot
 from mosaic.builder import publish
 from mosaic.errors import CatalogError, CatalogExistsError
 from tests.build import drivers
+from tests.build.conftest import read_rows, snapshot
 from tests.support.scenes import read, seam_scenes, write_scenes
 
 Cli = Callable[..., Result]
@@ -30,22 +31,6 @@ Bytes = dict[str, bytes | str | None]
 
 FORK = multiprocessing.get_context("forkserver")
 FORK.set_forkserver_preload(["__main__", "tests.build.drivers"])
-
-
-def snapshot(folder: Path) -> Bytes:
-    """Every file, link and folder below ``folder``, with what it holds.
-
-    But for the folder of the items' own files.
-    """
-    return {
-        str(path.relative_to(folder)): str(path.readlink())
-        if path.is_symlink()
-        else path.read_bytes()
-        if path.is_file()
-        else None
-        for path in sorted(folder.rglob("*"))
-        if path != folder / "items"
-    }
 
 
 def names(folder: Path) -> list[str]:
@@ -276,14 +261,6 @@ def test_what_lies_in_the_folder_stays(inside: Path, tmp_path: Path) -> None:
     moved = inside.rename(tmp_path / "moved")
     assert pixels.any()
     assert (read(moved / "B04.gti.gpkg") == pixels).all()
-
-
-def read_rows(index: Path) -> list[str]:
-    """The locations of an index."""
-    import pyogrio
-
-    found = pyogrio.read_arrow(index, columns=["location"])[1]
-    return list(found["location"].to_pylist())
 
 
 def test_rasters_inside_the_folder_by_folder(inside: Path) -> None:

@@ -11,9 +11,14 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
+import pyogrio
 import pytest
+import rasterio
+import shapely
 import stac_geoparquet.arrow
+from affine import Affine
 
 import mosaic
 from mosaic.checker.findings import CheckReport, Finding
@@ -116,3 +121,37 @@ def rewritten(folder: Path, change: Callable[[Json], Json]) -> None:
     items = [change(dict(item)) for item in stac_geoparquet.arrow.stac_table_to_items(table)]
     again = stac_geoparquet.arrow.parse_stac_items_to_arrow(items).read_all()
     stac_geoparquet.arrow.to_parquet(again, path)
+
+
+def geometries(path: Path, change: Callable[[np.ndarray], np.ndarray], item: str = "") -> None:
+    """Changes footprints, and the spatial index with them, as GeoPackage keeps both."""
+    _, fids, wkb, _ = pyogrio.raw.read(path, columns=["item"], return_fids=True)
+    items = pyogrio.raw.read(path, columns=["item"])[3][0]
+    with opened(path) as database:
+        for fid, one, name in zip(fids, change(shapely.from_wkb(wkb)), items, strict=True):
+            if item and name != item:
+                continue
+            west, south, east, north = shapely.bounds(one)
+            head = database.execute("SELECT geom FROM tiles WHERE fid = ?", (int(fid),)).fetchone()
+            # "GP", version, flags without an envelope, the same SRS
+            data = b"GP\x00\x01" + head[0][4:8] + shapely.to_wkb(one, byte_order=1)
+            database.execute("UPDATE tiles SET geom = ? WHERE fid = ?", (data, int(fid)))
+            database.execute(
+                "UPDATE rtree_tiles_geom SET minx = ?, maxx = ?, miny = ?, maxy = ? WHERE id = ?",
+                (west, east, south, north, int(fid)),
+            )
+
+
+def rasters(folder: Path, transforms: list[Affine], count: int = 1, **options: object) -> Path:
+    folder.mkdir(parents=True)
+    for number, transform in enumerate(transforms):
+        profile = {"driver": "GTiff", "width": 60, "height": 40, "count": count, "dtype": "uint16"}
+        with rasterio.open(
+            folder / f"t{number}.tif", "w", **{**profile, "crs": "EPSG:32632", **options},
+            transform=transform,
+        ) as dataset:  # fmt: skip
+            dataset.write(np.full((count, 40, 60), 100 + number, profile["dtype"]))
+    return folder
+
+
+TURNED = Affine.translation(500_000, 5_000_000) @ Affine.rotation(20) @ Affine.scale(10, -10)

@@ -7,18 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pyogrio
 import pytest
 import rasterio
-import shapely
 from affine import Affine
-from shapely.affinity import scale
 
 import mosaic
 from mosaic.errors import BrokenCatalogError
 from tests.check.conftest import Json, edit_xml, errors, only, opened, rewritten, sub
-from tests.support.mosaics import CASES, write_case
-from tests.support.scenes import item_of, seam_scenes, utm_scene, write_scenes
+from tests.support.scenes import seam_scenes, write_scenes
 
 INDEX = "B03.gti.gpkg"
 
@@ -37,6 +33,7 @@ def test_a_good_mosaic_is_sound(good: Path, empty: Path) -> None:
 
 
 # ---- what an index declares
+
 
 DECLARED = [
     # change of the XML; kind; words
@@ -87,6 +84,7 @@ def test_a_spatial_index_that_lost_rows(broken: Path, empty: Path) -> None:
 
 # ---- locations
 
+
 LOCATIONS = [
     ("https://host.org/a.tif", "location", "bare https://"),
     ("http://host.org/a.tif", "location", "bare http://"),
@@ -127,159 +125,6 @@ def test_locations(broken: Path, empty: Path, location: str, kind: str, words: s
     assert {problem.item for problem in found.problems} == {"S2_33_0_0"}
     assert all(problem.asset == "B03" for problem in found.problems)
     assert "SECRET" not in str(mosaic.check(broken, schemas=empty).as_dict())
-
-
-# ---- footprints
-
-
-def geometries(path: Path, change: Callable[[np.ndarray], np.ndarray], item: str = "") -> None:
-    """Changes footprints, and the spatial index with them, as GeoPackage keeps both."""
-    _, fids, wkb, _ = pyogrio.raw.read(path, columns=["item"], return_fids=True)
-    items = pyogrio.raw.read(path, columns=["item"])[3][0]
-    with opened(path) as database:
-        for fid, one, name in zip(fids, change(shapely.from_wkb(wkb)), items, strict=True):
-            if item and name != item:
-                continue
-            west, south, east, north = shapely.bounds(one)
-            head = database.execute("SELECT geom FROM tiles WHERE fid = ?", (int(fid),)).fetchone()
-            # "GP", version, flags without an envelope, the same SRS
-            data = b"GP\x00\x01" + head[0][4:8] + shapely.to_wkb(one, byte_order=1)
-            database.execute("UPDATE tiles SET geom = ? WHERE fid = ?", (data, int(fid)))
-            database.execute(
-                "UPDATE rtree_tiles_geom SET minx = ?, maxx = ?, miny = ?, maxy = ? WHERE id = ?",
-                (west, east, south, north, int(fid)),
-            )
-
-
-def moved(geometry: np.ndarray, east: float) -> np.ndarray:
-    """Geometries further east."""
-    return np.asarray(shapely.transform(geometry, lambda xy: xy + np.array([east, 0.0])))
-
-
-def smaller(geometry: np.ndarray, pixels: float) -> np.ndarray:
-    """Geometries whose bounds end earlier on all sides."""
-    size = shapely.bounds(geometry)[:, 2:] - shapely.bounds(geometry)[:, :2]
-    factors = 1 - 2 * 60 * pixels / size
-    return np.array([scale(one, *by) for one, by in zip(geometry, factors, strict=True)])
-
-
-def bitten(geometry: np.ndarray) -> np.ndarray:
-    """Geometries that lack something at an edge."""
-    at = shapely.line_interpolate_point(shapely.boundary(geometry), 0.1, normalized=True)
-    return np.asarray(shapely.difference(geometry, shapely.buffer(at, 300.0)))
-
-
-FOOTPRINTS = [
-    ("small", lambda g: smaller(g, 0.8), "before those that GDAL gives its scene"),
-    ("to the end", lambda g: smaller(g, -0.26), "0.01 pixels beyond those that GDAL gives"),
-    ("5 km", lambda g: shapely.buffer(g, 5000.0, join_style="mitre"), "reads zeros in GDAL 3.10"),
-    (
-        "moved",
-        lambda g: shapely.transform(g, lambda xy: xy + np.array([30000.0, 0])),
-        "lies elsewhere",
-    ),
-    (
-        "moved a little",
-        lambda g: shapely.transform(g, lambda xy: xy + np.array([90.0, 0])),
-        "beyond those",
-    ),
-    ("a bite", bitten, "leaves out up to"),
-    ("box", lambda g: shapely.envelope(g), "exceeds its scene by"),
-]
-
-
-@pytest.mark.parametrize(("name", "change", "words"), FOOTPRINTS, ids=[f[0] for f in FOOTPRINTS])
-def test_footprints(
-    broken: Path, empty: Path, name: str, change: Callable[[np.ndarray], np.ndarray], words: str
-) -> None:
-    geometries(broken / INDEX, change, "S2_32_1_0")
-    found = only(mosaic.check(broken, schemas=empty), INDEX)
-    (problem,) = found.problems
-    assert (problem.item, problem.asset) == ("S2_32_1_0", "B03")
-    assert words in problem.what, problem
-
-
-@pytest.fixture(scope="module")
-def dateline(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dateline")
-    scenes = [
-        utm_scene("west", 32660, 179.5, 52.0, 64, 600.0),
-        utm_scene("across", 32660, 179.9, 52.1, 64, 600.0),
-        utm_scene("east", 32601, -179.6, 52.0, 64, 600.0),
-    ]
-    mosaic.build(write_scenes(folder / "in", scenes), folder / "m", dst_crs="EPSG:4326")
-    return folder / "m"
-
-
-def test_a_footprint_across_180(dateline: Path, tmp_path: Path, empty: Path) -> None:
-    out = Path(shutil.copytree(dateline, tmp_path / "m"))
-    assert mosaic.check(out, schemas=empty).ok
-    around = shapely.box(-179.7, 51.8, 179.7, 52.3)
-    geometries(out / "B04.gti.gpkg", lambda g: np.array([around] * len(g)), "west")
-    found = only(mosaic.check(out, schemas=empty), "B04.gti.gpkg")
-    assert [(one.kind, one.item) for one in found.problems] == [("across-180", "west")]
-
-
-def test_a_footprint_beyond_the_map(dateline: Path, tmp_path: Path, empty: Path) -> None:
-    out = Path(shutil.copytree(dateline, tmp_path / "m"))
-    geometries(
-        out / "B04.gti.gpkg",
-        lambda g: moved(g, 0.6),
-        "west",
-    )
-    found = only(mosaic.check(out, schemas=empty), "B04.gti.gpkg")
-    assert found.problems[0].kind == "across-180"
-
-
-def test_a_piece_that_is_lost(dateline: Path, tmp_path: Path, empty: Path) -> None:
-    out = Path(shutil.copytree(dateline, tmp_path / "m"))
-    with opened(out / "B04.gti.gpkg") as database:
-        fids = [row[0] for row in database.execute("SELECT fid FROM tiles WHERE item = 'across'")]
-        assert len(fids) == 2
-        database.execute("DELETE FROM tiles WHERE fid = ?", (fids[0],))
-        database.execute("DELETE FROM rtree_tiles_geom WHERE id = ?", (fids[0],))
-    found = only(mosaic.check(out, schemas=empty), "B04.gti.gpkg")
-    assert {problem.item for problem in found.problems} == {"across"}
-
-
-@pytest.mark.parametrize("by", [-0.05, 0.1], ids=["small", "large"])
-def test_a_piece_that_is_off(dateline: Path, tmp_path: Path, empty: Path, by: float) -> None:
-    out = Path(shutil.copytree(dateline, tmp_path / "m"))
-    geometries(out / "B04.gti.gpkg", lambda g: shapely.buffer(g, by, join_style="mitre"), "across")
-    found = only(mosaic.check(out, schemas=empty), "B04.gti.gpkg")
-    assert {problem.item for problem in found.problems} == {"across"}
-
-
-VRTS = [
-    (sub(r"<SRS>[^<]*", "<SRS>EPSG:3857"), "its VRT is in EPSG:3857"),
-    (sub(r"<GeoTransform>-?\d+\.\d\d", "<GeoTransform>177.77"), "on the mosaic's pixels"),
-    (sub(r"<GeoTransform>.*?</GeoTransform>", ""), "no SRS and GeoTransform"),
-    (sub(r'dataType="UInt16"', 'dataType="Byte"'), "has bands of Byte"),
-    (sub(r"</VRTDataset>", ""), "its VRT is broken"),
-]
-
-
-@pytest.mark.parametrize(("change", "words"), VRTS, ids=[one[1] for one in VRTS])
-def test_vrts(
-    dateline: Path, tmp_path: Path, empty: Path, change: Callable[[str], str], words: str
-) -> None:
-    out = Path(shutil.copytree(dateline, tmp_path / "m"))
-    with opened(out / "B04.gti.gpkg") as database:
-        fid, text = database.execute(
-            "SELECT fid, location FROM tiles WHERE item = 'across'"
-        ).fetchone()
-        database.execute("UPDATE tiles SET location = ? WHERE fid = ?", (change(text), fid))
-    found = only(mosaic.check(out, schemas=empty), "B04.gti.gpkg")
-    assert any(words in problem.what for problem in found.problems), found.problems
-
-
-def test_a_vrt_whose_scene_is_elsewhere(tmp_path: Path, empty: Path) -> None:
-    out = tmp_path / "m"
-    mosaic.build(rasters(out / "in", [TURNED], nodata=0), out)
-    (path,) = out.glob("vrt/**/*.vrt")
-    path.write_text(path.read_text().replace("in/t0.tif", "in/t1.tif"))
-    found = only(mosaic.check(out, schemas=empty), "data.gti.gpkg")
-    assert "in/t1.tif, which isn't there" in str(found.problems[0])
 
 
 # ---- coarse images
@@ -374,18 +219,6 @@ def test_items_that_share_a_z(broken: Path, empty: Path) -> None:
     assert "left to chance" in errors(report)[0].problems[0].what
 
 
-def test_orders_by_other_properties_pass(tmp_path: Path, empty: Path) -> None:
-    scenes = seam_scenes(64, 60.0, ("B04",))
-    items = [item_of(scene) for scene in scenes]
-    for number, item in enumerate(items):
-        item["properties"]["rank"] = [3, "10", None, 2.5][number % 4]
-        item["assets"]["B04"]["href"] = f"https://host.example/{item['id']}.tif"
-    for sort in ("rank", "-rank", "-eo:cloud_cover", "+datetime", "-no-such-property"):
-        mosaic.build(items, tmp_path / "m", sort=sort, overwrite=True)
-        report = mosaic.check(tmp_path / "m", schemas=empty, offline=True)
-        assert errors(report) == [], sort
-
-
 # ---- other files
 
 
@@ -456,102 +289,6 @@ def test_a_grid_in_the_collection_that_isnt_the_indexes(broken: Path, empty: Pat
     report = mosaic.check(broken, schemas=empty)
     checks = {one.check for one in errors(report)}
     assert {"B02.gti.gpkg", "slices", "B04_B03_B02.vrt"} <= checks
-
-
-# ---- what is right passes
-
-
-def test_every_case_passes(tmp_path: Path, empty: Path) -> None:
-    built: dict[str, Path] = {}
-    for case in CASES:
-        items = built.setdefault(case.name, write_case(_folder(tmp_path / case.name), case.scenes))
-        out = tmp_path / f"{case}"
-        mosaic.build(items, out, dst_crs=case.crs)
-        report = mosaic.check(out, schemas=empty)
-        assert errors(report) == [], case
-
-
-def _folder(path: Path) -> Path:
-    path.mkdir(exist_ok=True)
-    return path
-
-
-def rasters(folder: Path, transforms: list[Affine], count: int = 1, **options: object) -> Path:
-    folder.mkdir(parents=True)
-    for number, transform in enumerate(transforms):
-        profile = {"driver": "GTiff", "width": 60, "height": 40, "count": count, "dtype": "uint16"}
-        with rasterio.open(
-            folder / f"t{number}.tif", "w", **{**profile, "crs": "EPSG:32632", **options},
-            transform=transform,
-        ) as dataset:  # fmt: skip
-            dataset.write(np.full((count, 40, 60), 100 + number, profile["dtype"]))
-    return folder
-
-
-TURNED = Affine.translation(500_000, 5_000_000) @ Affine.rotation(20) @ Affine.scale(10, -10)
-SOUTH_UP = Affine(10, 0, 501_000, 0, 10, 5_000_000)
-NORTH_UP = Affine(10, 0, 502_000, 0, -10, 5_000_000)
-ODD = [
-    ("rotated", [TURNED, NORTH_UP], {"nodata": 0}, {}),
-    ("rotated, in degrees", [TURNED, NORTH_UP], {"nodata": 0}, {"dst_crs": "EPSG:4326"}),
-    ("south up", [SOUTH_UP, NORTH_UP], {"nodata": 0}, {}),
-    ("no nodata", [TURNED, SOUTH_UP, NORTH_UP], {}, {"dst_crs": "EPSG:3035"}),
-    ("no nodata, two bands", [TURNED, NORTH_UP], {"count": 2}, {"dst_crs": "EPSG:3035"}),
-    ("nodata by hand", [NORTH_UP, SOUTH_UP], {}, {"nodata": 0}),
-    ("oblong pixels", [Affine(10, 0, 5e5, 0, -30, 5e6), NORTH_UP], {}, {"res": (10, 30)}),
-]
-
-
-@pytest.mark.parametrize(
-    ("transforms", "written", "options"), [one[1:] for one in ODD], ids=[one[0] for one in ODD]
-)
-@pytest.mark.parametrize("inside", [False, True], ids=["outside", "inside"])
-def test_odd_rasters_pass(
-    tmp_path: Path, empty: Path, transforms: list[Affine], written: dict[str, object],
-    options: dict[str, object], inside: bool,
-) -> None:  # fmt: skip
-    out = tmp_path / "m"
-    files = rasters(out / "in" if inside else tmp_path / "in", transforms, **written)  # type: ignore[arg-type]
-    mosaic.build(files, out, **options)  # type: ignore[arg-type]
-    report = mosaic.check(out, schemas=empty, all=True)
-    assert errors(report) == []
-
-
-@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857", "EPSG:3832"])
-def test_the_whole_world_passes(tmp_path: Path, empty: Path, crs: str) -> None:
-    for name, left in (("a", -180), ("b", 0)):
-        rasters(tmp_path / name, [Affine(6, 0, left, 0, -4.5, 90)], crs="EPSG:4326", nodata=0)
-    mosaic.build([tmp_path / "a", tmp_path / "b"], tmp_path / "m", dst_crs=crs)
-    assert errors(mosaic.check(tmp_path / "m", schemas=empty)) == []
-
-
-def test_one_id_in_two_collections_passes(tmp_path: Path, empty: Path) -> None:
-    scenes = seam_scenes(64, 60.0, ("B04",), dates=1)
-    items = [item_of(scene) for scene in scenes] + [item_of(scenes[0])]
-    items[-1]["collection"] = "others"
-    for item in items:
-        item["assets"]["B04"]["href"] = f"https://host.example/{item['id']}.tif"
-    mosaic.build(items, tmp_path / "m")
-    assert errors(mosaic.check(tmp_path / "m", schemas=empty, offline=True)) == []
-
-
-def test_a_bbox_and_names_of_bands_pass(seam: Path, tmp_path: Path, empty: Path) -> None:
-    mosaic.build(seam, tmp_path / "m", bbox=(11.8, 47.53, 11.9, 47.56), dst_crs="EPSG:3857")
-    assert errors(mosaic.check(tmp_path / "m", schemas=empty)) == []
-
-
-def test_items_named_by_band_are_found(tmp_path: Path, empty: Path) -> None:
-    items = [item_of(scene) for scene in seam_scenes(64, 60.0, ("B04",), dates=1)]
-    for item in items:
-        asset = item["assets"].pop("B04")
-        asset["eo:bands"] = [{"name": "B04", "common_name": "red"}]
-        item["assets"]["file"] = {**asset, "href": f"https://host.example/{item['id']}.tif"}
-    mosaic.build(items, tmp_path / "m", bands=["red"])
-    report = mosaic.check(tmp_path / "m", schemas=empty, offline=True)
-    assert errors(report) == []
-    geometries(tmp_path / "m/red.gti.gpkg", lambda g: shapely.buffer(g, 500.0))
-    found = only(mosaic.check(tmp_path / "m", schemas=empty, offline=True), "red.gti.gpkg")
-    assert len(found.problems) == len(items)
 
 
 def test_items_parquet_of_another_build(broken: Path, tmp_path: Path, empty: Path) -> None:

@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from affine import Affine
 
 import mosaic
 from tests.engine import conftest as _profile  # noqa: F401 - how properties are tested
-from tests.support.scenes import Scene, seam_scenes, utm_scene, write_scenes
+from tests.support.scenes import Scene, lattice_scenes, seam_scenes, write_scenes
 
 
 @dataclass(frozen=True)
@@ -43,23 +42,14 @@ def made(home: Path, scenes: list[Scene], **options: object) -> Made:
 @pytest.fixture(scope="session")
 def native(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """One zone, the mosaic's own pixels, five instants on three days, gaps, partial overlaps."""
-    scenes = []
-    for number in range(5):
-        scene = utm_scene(
-            f"n{number}",
-            32632,
-            9.0 + 0.09 * number,
-            47.5 + 0.03 * (number % 2),
-            256,
-            60.0,
-            bands=("B02", "B03"),
+    scenes = [
+        replace(
+            scene,
             datetime=f"2025-06-0{1 + number // 2}T10:00:0{number}.{number}23456Z",
-            hole=(0.3, 0.5) if number % 2 else None,
+            properties={"tile": f"T{number % 2}", "eo:cloud_cover": 10.0 - number},
         )
-        a = scene.transform  # on one lattice of 60 m
-        place = Affine(60, 0, round(a.c / 60) * 60, 0, -60, round(a.f / 60) * 60)
-        properties = {"tile": f"T{number % 2}", "eo:cloud_cover": 10.0 - number}
-        scenes.append(replace(scene, transform=place, properties=properties))
+        for number, scene in enumerate(lattice_scenes(256))
+    ]
     return made(tmp_path_factory.mktemp("native"), scenes)
 
 

@@ -26,7 +26,7 @@ from mosaic.errors import ReadError, SourceMismatchError, UsageError
 from mosaic.settings import CacheSettings, Limits, Retry
 from mosaic.storage import Gate
 from mosaic.storage.local import MemoryTransport
-from tests.support.range_server import RangeServer
+from tests.support.range_server import RangeServer, travelled
 from tests.support.scenes import seam_scenes, write_scenes
 
 Json = dict[str, Any]
@@ -96,16 +96,6 @@ def stacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def gate(**more: Any) -> Gate:
     return Gate(limits=Limits(concurrency=16, start=16), retry=Retry(base=0.01), **more)
-
-
-def travelled(server: RangeServer) -> int:
-    """Bytes of all ranges that were answered."""
-    total = 0
-    for _, path, span, status in server.counts.log:
-        assert status == 206
-        first, _, last = span.removeprefix("bytes=").partition("-")
-        total += min(int(last) + 1, len(server.objects[path.lstrip("/")])) - int(first)
-    return total
 
 
 WINDOWS: list[Json] = [

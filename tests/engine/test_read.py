@@ -25,7 +25,7 @@ from mosaic.storage import Gate
 from tests.support.exact import shown
 from tests.support.mixed import MIXTURES, Mixture, pair
 from tests.support.mosaics import CASES, Built, Case, build, check_every_pixel, write_case
-from tests.support.scenes import Scene, seam_scenes, utm_scene, write_scenes
+from tests.support.scenes import Scene, lattice_scenes, seam_scenes, write_scenes
 
 
 @pytest.fixture(scope="module")
@@ -109,23 +109,7 @@ def test_other_methods_lie_where_the_truth_is(method: str, home: Path) -> None:
 def native(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A mosaic on the pixels of its scenes: one zone, two dates, gaps, partial overlaps."""
     home = tmp_path_factory.mktemp("native")
-    scenes = []
-    for number in range(5):
-        scene = utm_scene(
-            f"n{number}",
-            32632,
-            9.0 + 0.09 * number,
-            47.5 + 0.03 * (number % 2),
-            384,
-            60.0,
-            bands=("B02", "B03"),
-            datetime=f"2025-06-0{1 + number}T10:00:00Z",
-            hole=(0.3, 0.5) if number % 2 else None,
-        )
-        a = scene.transform  # on one lattice of 60 m
-        place = Affine(60, 0, round(a.c / 60) * 60, 0, -60, round(a.f / 60) * 60)
-        scenes.append(replace(scene, transform=place))
-    mosaic.build(write_scenes(home / "s", scenes), home / "m")
+    mosaic.build(write_scenes(home / "s", lattice_scenes(384)), home / "m")
     return home / "m"
 
 

@@ -34,7 +34,7 @@ from mosaic.errors import (
 from mosaic.settings import Limits, Retry
 from mosaic.storage import Gate
 from tests.engine.support import open_tiff
-from tests.support.range_server import RangeServer
+from tests.support.range_server import RangeServer, travelled
 from tests.support.scenes import Scene, seam_scenes, write_scenes
 
 SIZE, RES = 1024, 20.0
@@ -129,19 +129,9 @@ def test_requests_and_bytes_are_the_plans(serve: Serve, told: dict[str, Any]) ->
     counts = remote.server.counts
     assert got.valid.any()
     assert (counts.requests, counts.heads) == (plan.least.requests, 0)
-    assert _travelled(remote.server) == plan.least.bytes
+    assert travelled(remote.server) == plan.least.bytes
     assert plan.waste >= 0.99
     assert f"requests {plan.least.requests:,}" in str(plan)
-
-
-def _travelled(server: RangeServer) -> int:
-    """Bytes of all ranges that were answered."""
-    total = 0
-    for _, path, span, status in server.counts.log:
-        assert status == 206
-        first, _, last = span.removeprefix("bytes=").partition("-")
-        total += min(int(last) + 1, len(server.objects[path.lstrip("/")])) - int(first)
-    return total
 
 
 def test_holes_take_between_least_and_most(serve: Serve) -> None:
@@ -152,7 +142,7 @@ def test_holes_take_between_least_and_most(serve: Serve) -> None:
     got = mosaic.read(remote.folder, bbox=PLACE, gate=gate())
     assert got.tally.waves > 1
     assert plan.least.requests < remote.server.counts.requests <= plan.most.requests
-    assert plan.least.bytes < _travelled(remote.server) <= plan.most.bytes
+    assert plan.least.bytes < travelled(remote.server) <= plan.most.bytes
     assert plan.items[0] <= plan.items[1] == 8
 
 

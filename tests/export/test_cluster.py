@@ -16,7 +16,8 @@ import pytest
 from distributed import Client, LocalCluster
 
 import mosaic
-from mosaic.errors import ExportError, ReadError
+from mosaic.cube import workers
+from mosaic.errors import ExportError, ReadError, WorkerError
 from mosaic.exporter import cluster, run, windows
 from tests.cube.conftest import Made
 from tests.export.conftest import left_behind
@@ -109,8 +110,8 @@ def test_workers_that_cant(
     """Of another version, without the package, without the folder: told before anything is read."""
     out = tmp_path / "out.zarr"
     with monkeypatch.context() as patch:
-        patch.setattr(cluster, "__version__", "99")
-        with pytest.raises(ExportError, match=r"worker tcp.* has mosaic .*, not 99"):
+        patch.setattr(workers, "__version__", "99")
+        with pytest.raises(WorkerError, match=r"worker tcp.* has mosaic .*, here is 99"):
             mosaic.export(native.path, out, **CHOSEN)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "touch", _not_marked)

@@ -12,6 +12,7 @@ import pytest
 import rioxarray  # noqa: F401 - gives datasets their .rio
 import xarray as xr
 import zarr
+import zarr_cm
 from click.testing import Result
 
 import mosaic
@@ -114,7 +115,15 @@ def test_geozarr_tells_place_and_crs(native: Made, tmp_path: Path) -> None:
         assert told["spatial:shape"] == list(grid.shape)
         assert told["spatial:transform"] == list(grid.affine)[:6]
         assert told["spatial:bbox"] == list(grid.boundingbox)
-        assert [one["name"] for one in told["zarr_conventions"]] == ["proj:", "spatial:"]
+        for convention in (zarr_cm.spatial, zarr_cm.proj):
+            assert dict(convention.CMO) in told["zarr_conventions"]
+    whole, band = (
+        json.loads((tmp_path / "out.zarr" / path).read_bytes())
+        for path in ("zarr.json", "B02/zarr.json")
+    )
+    for convention in (zarr_cm.spatial, zarr_cm.proj):
+        convention.validate_group_metadata(whole)
+        convention.validate_array_metadata(band)
     assert group["B02"].metadata.dimension_names == ("time", "y", "x")
     assert "spatial_ref" in group
 

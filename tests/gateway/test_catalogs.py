@@ -27,12 +27,12 @@ import mosaic
 from mosaic.errors import CatalogError, UsageError
 from mosaic.gateway.app import Gateway
 from mosaic.gateway.catalogs import named
-from mosaic.gateway.locations import Site
+from mosaic.gateway.locations import WEB_MAP_LINKS, Site
 from mosaic.gateway.options import Options
 from tests.gateway.conftest import Serve
 from tests.support.mosaics import CASES, build
 from tests.support.range_server import RangeServer
-from tests.support.scenes import seam_scenes
+from tests.support.scenes import seam_scenes, utm_scene, write_scenes
 from tests.support.upstream import ask, publish
 
 READ = """
@@ -59,8 +59,36 @@ def test_the_list_is_stac(serve: Serve, remote: Path) -> None:
     assert orjson.loads(body)["mosaics"]["mosaic"]["gdal"] == gateway.locations()
     catalog = pystac.Catalog.from_dict(orjson.loads(body))
     (child,) = catalog.get_child_links()
-    collection = ask(child.href)[2]
-    assert collection == (remote / "collection.json").read_bytes()
+    collection = orjson.loads(ask(child.href)[2])
+    own = orjson.loads((remote / "collection.json").read_bytes())
+    more = collection["links"][len(own["links"]) :]
+    extensions = [*own["stac_extensions"], WEB_MAP_LINKS]
+    assert collection == {
+        **own,
+        "links": own["links"] + more,
+        "stac_extensions": extensions,
+    }
+    pystac.Collection.from_dict(collection)
+    found = {link["rel"]: (link["href"], link["type"].partition(";")[0]) for link in more}
+    assert set(found) == {"alternate", "xyz", "store"}
+    assert orjson.loads(ask(f"{found['store'][0]}/zarr.json")[2])["node_type"] == "group"
+    for rel in ("alternate", "xyz"):
+        href, kind = found[rel]
+        status, told, _ = ask(href.format(z=11, x=1092, y=715))
+        assert (status, told["content-type"].partition(";")[0]) == (200, kind)
+
+
+def test_bytes_are_linked_as_pictures(serve: Serve, tmp_path: Path) -> None:
+    scene = utm_scene("one", 32633, 15.0, 47.5, 64, 60.0, dtype="uint8")
+    items = write_scenes(tmp_path / "scenes", [scene])
+    mosaic.build(items, tmp_path / "mosaic")
+    gateway = serve(tmp_path / "mosaic")
+    links = orjson.loads(ask(f"{gateway.url}/catalogs/mosaic/collection.json")[2])["links"]
+    (link,) = [link for link in links if link["rel"] == "xyz"]
+    told = orjson.loads(ask(f"{gateway.url}/tiles/mosaic/tilejson.json")[2])
+    assert told["tiles"] == [link["href"]]
+    assert link["type"] == "image/png"
+    assert ask(link["href"].format(z=10, x=554, y=358))[1]["content-type"] == "image/png"
 
 
 def test_items_lead_to_the_gateway(serve: Serve, remote: Path, server: RangeServer) -> None:

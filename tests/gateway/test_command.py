@@ -63,6 +63,9 @@ def test_settings_of_a_file_and_flags(tmp_path: Path) -> None:
     file.write_text("colour = 3")
     with pytest.raises(UsageError, match="colour"):
         configured(str(file), {})
+    file.write_text('origins = "https://a.example"')
+    with pytest.raises(UsageError, match="a list is wanted"):
+        configured(str(file), {})
     file.write_text('port = "x"')
     with pytest.raises(UsageError, match="can't be meant"):
         configured(str(file), {})

@@ -18,11 +18,12 @@ def test_the_configuration_is_one(tmp_path: Path) -> None:
     text = (DOCS / "gateway.toml").read_text("utf-8")
     text = text.replace("/etc/mosaic/token", str(tmp_path / "token"))
     # what stands there as a comment can be meant too
-    text = text.replace("# redirects", "redirects")
+    text = text.replace("# redirects", "redirects").replace("# origins", "origins")
     (tmp_path / "gateway.toml").write_text(text, "utf-8")
     found = configured(str(tmp_path / "gateway.toml"), {})
     assert (found.host, found.port, found.token) == ("0.0.0.0", 8790, "secret")
     assert found.redirects == ("*.cloudfront.net",)
+    assert found.origins == ("https://maps.example.org",)
 
 
 def test_systemd_starts_what_there_is() -> None:

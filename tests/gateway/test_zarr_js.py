@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 import mosaic
+from mosaic.settings import Retry
 from tests.gateway.conftest import Serve
+from tests.support.range_server import RangeServer
 
 VERSION = "0.7.5"
 SCRIPT = """
@@ -63,3 +65,16 @@ def test_zarrita_reads_what_open_gives(serve: Serve, remote: Path, javascript: P
         one = want[name.rpartition("/")[2]]
         assert tuple(got["dims"]) == one.dims
         np.testing.assert_array_equal(np.reshape(got["data"], got["shape"]), one.values)
+
+
+def test_what_cant_be_read_is_an_error(
+    serve: Serve, remote: Path, server: RangeServer, javascript: Path
+) -> None:
+    gateway = serve(remote, retry=Retry(attempts=2, base=0.01, longest=0.05))
+    server.behaviour.forbidden, server.behaviour.denial = "S2_32_0_1/B04.tif", 404
+    url = f"{gateway.url}/zarr/mosaic/groupby=all"
+    done = subprocess.run(
+        ["node", "read.mjs", url, "B04"], cwd=javascript, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert "502" in done.stderr

@@ -11,18 +11,16 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import orjson
 
 from tests.interop.postgis import USER, Server
 from tests.interop.roots import RootUnavailable, cache_folder
-from tests.support.stac_api import Api, collection, free_port, proxy
+from tests.support.stac_api import Api, collection, free_port, proxy, wait_for
 
 Json = dict[str, Any]
 
@@ -89,23 +87,10 @@ def pgstac(server: Server, folder: Path, items: Iterable[Json]) -> Iterator[Api]
     command += ["--host", "127.0.0.1", "--port", str(back), "--log-level", "warning"]
     process = subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=folder)
     try:
-        _wait(f"http://127.0.0.1:{back}/_mgmt/ping", process, folder / "pgstac.log")
+        wait_for(f"http://127.0.0.1:{back}/_mgmt/ping", process, folder / "pgstac.log")
         with proxy(front, f"127.0.0.1:{back}", f"127.0.0.1:{front}") as api:
             yield api
     finally:
         process.terminate()
         process.wait(20)
         log.close()
-
-
-def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        assert process.poll() is None, log.read_text()[-2000:]
-        try:
-            with urlopen(url, timeout=5) as answer:
-                answer.read()
-                return
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError(f"{url} doesn't come up: {log.read_text()[-2000:]}")

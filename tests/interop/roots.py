@@ -37,6 +37,7 @@ GDAL = ("gdal-bin", "python3-gdal", "python3-numpy")
 EXTRAS = {  # groups of packages that can be added to a root that is already built
     "qgis": ("qgis", "python3-qgis", "xvfb", "xauth"),
     "r": ("r-cran-terra", "r-cran-stars", "r-cran-codetools"),
+    "r-zarr": ("r-cran-terra", "r-cran-stars", "r-cran-codetools", "r-cran-cftime"),
     "browser": ("chromium-headless-shell", "fonts-dejavu-core"),
     "postgis": ("postgresql-17", "postgresql-17-postgis-3"),
 }

@@ -283,3 +283,28 @@ def test_it_fits_a_small_screen_and_all_controls_have_names(show: Open, scheme: 
     assert [name for name in order if name in ("map", "all", "time", "theme", "mode")] == [
         "map", "all", "time", "theme", "mode",
     ]  # fmt: skip
+
+
+def test_pages_elsewhere_read_what_they_may(tab: Tab, upstream: RangeServer, built: Path) -> None:
+    """A page of a named origin reads a key, a piece, a tile, with the token; others, none."""
+    upstream.objects["page.html"] = b"<!doctype html>"
+    page = upstream.url("page.html")
+    site = page.removesuffix("/page.html")
+    tab.open(page)
+    tab.until(f"location.origin === '{site}'")
+    tried = """(async () => {
+        const ask = (path, more = {}) => fetch('%s' + path,
+            {headers: {Authorization: 'Bearer s3cret', ...more}}).catch(() => null);
+        const key = await ask('/zarr/alps/zarr.json');
+        const piece = await ask('/zarr/alps/x/c/0', {Range: 'bytes=0-3'});
+        const tile = await ask('/tiles/alps/tilejson.json?bands=B04');
+        const none = await ask('/zarr/alps/none/zarr.json');
+        return [await key?.json().then(told => told.node_type), piece?.status,
+            piece?.headers.get('Content-Range')?.slice(0, 10), !!piece?.headers.get('ETag'),
+            await tile?.json().then(told => told.tilejson), none?.status];
+    })()"""
+    refused = [None, None, None, False, None, None]
+    allowed = ["group", 206, "bytes 0-3/", True, "3.0.0", 404]
+    for origins, want in (((site,), allowed), (("https://a.example",), refused), ((), refused)):
+        with Gateway({"alps": built}, Options(port=0, origins=origins, token="s3cret")) as running:
+            assert tab.run(tried % running.url) == want, origins

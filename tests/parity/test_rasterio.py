@@ -7,12 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
-from affine import Affine
 from rasterio.windows import Window
 
-from tests.support.mosaics import CASES, Built, Case, build, check_every_pixel, write_case
+from tests.support.mosaics import (
+    CASES,
+    Built,
+    Case,
+    build,
+    check_every_pixel,
+    check_overview,
+    write_case,
+)
 from tests.support.scenes import seam_scenes
-from tests.support.truth import expected, verdict
 
 
 @pytest.fixture(scope="session")
@@ -48,12 +54,7 @@ def test_overviews_do_not_shift(factor: int, large: Built) -> None:
         assert factor in dataset.overviews(1)
         assert height % dataset.overviews(1)[-1] == width % dataset.overviews(1)[-1] == 0
         values = dataset.read(1, out_shape=(height // factor, width // factor))
-    transform = large.transform @ Affine.scale(factor)
-    want = expected(large.case.scenes, large.crs, transform, values.shape)
-    found = verdict(values, values != 0, want, large.source_pixel)
-    assert found.missing == 0, found
-    assert abs(found.bias) <= 0.02, found
-    assert found.shift <= 0.35, found
+    check_overview(large, factor, values)
 
 
 def test_rioxarray_reads_the_same(folder: Path) -> None:

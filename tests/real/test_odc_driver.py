@@ -11,9 +11,8 @@ from odc.geo.geobox import GeoBox
 from odc.loader import RasterLoadParams, RasterSource
 
 import mosaic
-from mosaic.errors import ReadError, UsageError
 from mosaic.storage import Gate
-from tests.real.test_read import DANGLING, LOSSY, is_one, part, rasters
+from tests.real.test_read import compared, part
 
 
 def faults(driver: Any, path: Path) -> list[str]:
@@ -37,17 +36,4 @@ def faults(driver: Any, path: Path) -> list[str]:
 
 def test_pixels_are_what_rasterio_reads(shared: Path) -> None:
     driver = mosaic.odc_driver(gate=Gate())
-    wrong: list[str] = []
-    equal = refused = 0
-    for name, path in rasters(shared):
-        if is_one(name, [*DANGLING, *LOSSY]):
-            continue
-        try:
-            found = faults(driver, path)
-        except (ReadError, UsageError):
-            refused += 1  # for the reasons that test_read.py tells
-            continue
-        equal += not found
-        wrong += [f"{name}: {fault}" for fault in found]
-    assert not wrong, "\n".join(wrong)
-    assert (equal, refused) == (219, 11)
+    assert compared(shared, lambda path: faults(driver, path)) == (219, 11)

@@ -5,7 +5,7 @@ stands here. Rasters are found by what they hold: none is left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -20,7 +20,7 @@ from rasterio.errors import RasterioIOError
 from rasterio.windows import Window
 
 import mosaic
-from mosaic.errors import InputError, ReadError
+from mosaic.errors import InputError, ReadError, UsageError
 from mosaic.storage import Gate
 from tests.support.exact import shown
 
@@ -56,6 +56,27 @@ def rasters(shared: Path) -> Iterator[tuple[str, Path]]:
 
 def is_one(name: str, patterns: list[str]) -> bool:
     return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def compared(shared: Path, faults: Callable[[Path], list[str]]) -> tuple[int, int]:
+    """How many rasters have no faults, and how many are refused, for the reasons told below.
+
+    Fails for one with faults; what is lossy, or leads nowhere, is left out.
+    """
+    wrong: list[str] = []
+    equal = refused = 0
+    for name, path in rasters(shared):
+        if is_one(name, [*DANGLING, *LOSSY]):
+            continue
+        try:
+            found = faults(path)
+        except (InputError, ReadError, UsageError):
+            refused += 1
+            continue
+        equal += not found
+        wrong += [f"{name}: {fault}" for fault in found]
+    assert not wrong, "\n".join(wrong)
+    return equal, refused
 
 
 def part(dataset: Any) -> Window:

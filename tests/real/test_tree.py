@@ -7,9 +7,8 @@ from pathlib import Path
 import rasterio
 
 import mosaic
-from mosaic.errors import InputError, ReadError, UsageError
 from mosaic.storage import Gate
-from tests.real.test_read import DANGLING, LOSSY, is_one, part, rasters
+from tests.real.test_read import compared, part
 
 
 def faults(path: Path) -> list[str]:
@@ -39,17 +38,4 @@ def faults(path: Path) -> list[str]:
 
 
 def test_native_nodes_are_what_rasterio_reads(shared: Path) -> None:
-    wrong: list[str] = []
-    equal = refused = 0
-    for name, path in rasters(shared):
-        if is_one(name, [*DANGLING, *LOSSY]):
-            continue
-        try:
-            found = faults(path)
-        except (InputError, ReadError, UsageError):
-            refused += 1  # for the reasons that test_read.py tells
-            continue
-        equal += not found
-        wrong += [f"{name}: {fault}" for fault in found]
-    assert not wrong, "\n".join(wrong)
-    assert (equal, refused) == (219, 11)
+    assert compared(shared, faults) == (219, 11)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +59,22 @@ def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
 def ids(path: Path) -> list[str]:
     """Ids of the items that a saved search holds, in order."""
     return [orjson.loads(line)["id"] for line in path.read_bytes().splitlines()]
+
+
+def finished_after_kills(command: Sequence[str], out: Path, served: Sequence[object]) -> list[str]:
+    """The ids that a search finds which is killed twice, each time after a few pages more.
+
+    ``served``: grows with each page that is answered. Fails if what is begun shows before its end.
+    """
+    for _ in range(2):
+        before = len(served)
+        process = subprocess.Popen(command)
+        while len(served) - before < 6 and process.poll() is None:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not out.exists()
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "went on after" in done.stderr
+    return sorted(ids(out))

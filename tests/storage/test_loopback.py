@@ -20,6 +20,7 @@ from mosaic.errors import MissingError
 from mosaic.storage import Gate
 from mosaic.storage.loopback import Loopback
 from tests.support.range_server import RangeServer
+from tests.support.upstream import ask
 
 MakeGate = Callable[..., Gate]
 
@@ -29,18 +30,6 @@ def loopback(gate: MakeGate) -> Iterator[Loopback]:
     running = Loopback(gate())
     yield running
     running.close()
-
-
-def ask(url: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20)
-    connection.request(method, parts.path, headers=headers)
-    answer = connection.getresponse()
-    told = {k.lower(): v for k, v in answer.getheaders()}
-    try:
-        return answer.status, told, answer.read()
-    finally:
-        connection.close()
 
 
 def test_ranges_heads_and_whole_objects(

@@ -180,3 +180,13 @@ def _windows(
             top = int(np.clip(row // size * size, 0, max(0, height - size)))
             windows.add((left, top, min(size, width), min(size, height)))
     return tuple(sorted(windows))
+
+
+def check_overview(built: Built, factor: int, values: np.ndarray) -> None:
+    """Fails unless the whole mosaic, read at a coarser size, lies where it should."""
+    transform = built.transform @ Affine.scale(factor)
+    want = expected(built.case.scenes, built.crs, transform, values.shape)
+    found = verdict(values, values != 0, want, built.source_pixel)
+    assert found.missing == 0, found
+    assert abs(found.bias) <= 0.02, found
+    assert found.shift <= 0.35, found

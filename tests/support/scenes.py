@@ -7,7 +7,7 @@ other and every pixel of a mosaic can be compared with what it should hold.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -305,3 +305,24 @@ def read(path: Path | str, **kw: Any) -> np.ndarray:
     with rasterio.open(path) as dataset:
         values: np.ndarray = dataset.read(**kw)
         return values
+
+
+def lattice_scenes(size: int) -> list[Scene]:
+    """Five scenes of one zone on one lattice of 60 m, a day each: partial overlaps, gaps."""
+    scenes = []
+    for number in range(5):
+        scene = utm_scene(
+            f"n{number}",
+            32632,
+            9.0 + 0.09 * number,
+            47.5 + 0.03 * (number % 2),
+            size,
+            60.0,
+            bands=("B02", "B03"),
+            datetime=f"2025-06-0{1 + number}T10:00:00Z",
+            hole=(0.3, 0.5) if number % 2 else None,
+        )
+        a = scene.transform
+        place = Affine(60, 0, round(a.c / 60) * 60, 0, -60, round(a.f / 60) * 60)
+        scenes.append(replace(scene, transform=place))
+    return scenes

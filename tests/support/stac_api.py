@@ -94,7 +94,7 @@ def rustac(folder: Path, collections: Iterable[Json], items: Iterable[Json]) -> 
         stderr=log,
     )
     try:
-        _wait(f"http://127.0.0.1:{back}/", process, folder / "log")
+        wait_for(f"http://127.0.0.1:{back}/", process, folder / "log")
         with proxy(front, f"127.0.0.1:{back}") as api:
             yield api
     finally:
@@ -120,7 +120,8 @@ def collection(name: str) -> Json:
     }
 
 
-def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Until a server answers; one that ends before shows its log."""
     end = time.monotonic() + 120
     while time.monotonic() < end:
         assert process.poll() is None, log.read_text()

@@ -4,8 +4,7 @@ import numpy as np
 import pyproj
 import pytest
 
-from mosaic import grid
-from mosaic.grid import moves_datum, stepwise
+from mosaic.grid import moves_datum, stepwise, systems
 
 
 @pytest.mark.parametrize(
@@ -32,7 +31,7 @@ def test_steps_lead_where_the_way_leads(
     unit = 1e-12 if pyproj.CRS(target).is_geographic else 1e-7
     for found in (stepwise(source, target, x, y), stepwise(source, target, x, y, back=True)):
         np.testing.assert_allclose(found, direct, rtol=0, atol=unit)
-    assert len(grid._steps(source, target)) == count  # how many transformers that took
+    assert len(systems._steps(source, target)) == count  # how many transformers that took
 
 
 def test_a_crs_that_brings_its_own_shift_is_gone_to_directly() -> None:

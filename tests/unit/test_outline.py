@@ -12,7 +12,7 @@ from affine import Affine
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from mosaic.builder.tiles import frame
+from mosaic.builder.frame import frame
 from mosaic.errors import UsageError
 from mosaic.grid import Grids, mosaic_geobox, overview_factors, pixel_extent, seam, world
 from mosaic.outline import lonlat_bounds, lonlat_union, outlines

@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mosaic.catalog.item import bbox, extent, utc, when
+from mosaic.catalog.order import drawing_order
 from mosaic.catalog.source import Band, Source
-from mosaic.catalog.table import Builder, bbox, drawing_order, extent, utc, when
+from mosaic.catalog.table import Builder
 
 MOMENTS = st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 29)).map(
     lambda moment: moment.replace(microsecond=moment.microsecond // 1000 * 1000)
