@@ -56,7 +56,8 @@ def export(
     was begun otherwise.
 
     It is written window by window in bounded memory, read back, and then appears whole. What was
-    interrupted, by whatever, goes on when the same is asked for again. Where a client of
+    interrupted, by whatever, goes on when the same is asked for again, unless ``method`` is a
+    function: nothing tells whether that does the same. Where a client of
     dask.distributed is present, its workers write the shards of a Zarr store.
 
     Raises what :func:`open` and reading raise, :class:`~mosaic.errors.ExportExistsError` for a

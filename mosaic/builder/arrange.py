@@ -12,7 +12,8 @@ import numpy.typing as npt
 from mosaic.catalog import brief
 from mosaic.catalog.assets import Asset
 from mosaic.catalog.columns import Columns
-from mosaic.catalog.layout import BRIEF
+from mosaic.catalog.file_columns import footer_mark
+from mosaic.catalog.layout import BRIEF, ITEMS
 from mosaic.catalog.table import Table
 from mosaic.outline import lonlat_union
 
@@ -92,6 +93,8 @@ def write_brief(
     :func:`~mosaic.catalog.opened.open_mosaic` has them of ``items.parquet``. Raises OSError.
     """
     told = brief.write(folder / BRIEF, columns, z, assets, sizes)
+    with (folder / ITEMS).open("rb") as stream:
+        told["items"] = footer_mark(stream)
     asset = {
         "href": f"./{BRIEF}",
         "type": "application/vnd.apache.arrow.file",

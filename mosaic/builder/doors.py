@@ -106,8 +106,11 @@ def write_doors(url: str, folder: str | os.PathLike[str]) -> list[str]:
             for dataset in root.iter("IndexDataset"):
                 dataset.text = connection
             fresh = target / f".{name}.{os.getpid()}"
-            fresh.write_bytes(_bytes(root))
-            fresh.replace(target / name)
+            try:
+                fresh.write_bytes(_bytes(root))
+                fresh.replace(target / name)
+            finally:  # of a full disk's file a part is there
+                fresh.unlink(missing_ok=True)
             written.append(str(target / name))
     except OSError as error:
         raise CatalogError(f"{target} can't be written ({error.strerror})") from error

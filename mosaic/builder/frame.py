@@ -168,18 +168,40 @@ def _pieces(
     own = np.nan_to_num(np.where(singular[:, None], 0.0, largest), nan=0.0)
     pixel = np.fmax(own, np.array(res))
     found = outlines(grids, crs, pixel, singular)
+    apart = np.unique(found.grid[found.plain & _cropped(grids, crs, found, pixel)])
+    # pieces become VRTs on the mosaic's own pixels: theirs is the pixel that counts
+    found = _exact(found, grids, crs, apart, res)
     bounds = shapely.bounds(found.geometry)
     inside = bounds.copy()
     if window is not None:
         shapely.prepare(window)
         cut = ~shapely.contains_properly(window, found.geometry)
         inside[cut] = shapely.bounds(shapely.intersection(found.geometry[cut], window))
-    plain = found.plain & ~_cropped(grids, crs, found, pixel)
-    # pieces become VRTs on the mosaic's own pixels: theirs is the pixel that counts
+    plain = found.plain & ~np.isin(found.grid, apart)
     unit = np.where(plain[:, None], pixel[found.grid], np.array(res))
     footprints = grown(found.geometry, unit, found.plain, crs)
     reach = _reach(grids, crs, found)
     return Pieces(found.grid, bounds, inside, plain, footprints, reach, found.missing)
+
+
+def _exact(
+    found: Outlines,
+    grids: Grids,
+    crs: str,
+    rows: npt.NDArray[np.int64],
+    res: tuple[float, float],
+) -> Outlines:
+    """Outlines, those of some grids measured anew by pixels of a size."""
+    if not len(rows):
+        return found
+    fresh = outlines(grids.take(rows), crs, np.tile(res, (len(rows), 1)))
+    kept = ~np.isin(found.grid, rows)
+    return Outlines(
+        np.concatenate([found.grid[kept], rows[fresh.grid]]),
+        np.concatenate([found.geometry[kept], fresh.geometry]),
+        np.concatenate([found.plain[kept], fresh.plain]),
+        np.union1d(found.missing, rows[fresh.missing]),
+    )
 
 
 def _reach(grids: Grids, crs: str, found: Outlines) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -27,6 +28,7 @@ def describe(folder: str | os.PathLike[str]) -> Json:
         stored = Stored.at(str(folder))
         document = orjson.loads(stored.whole(COLLECTION))
         return _told(stored.place.url, document, stored.taken(document["mosaic:tables"]))
+    refuse(folder, "info")
     path = Path(folder).expanduser().absolute()
     recover(path)
     document = read_collection(path)
@@ -94,6 +96,8 @@ def relocate(folder: str | os.PathLike[str], base: str | None = None) -> list[st
             tree.write(fresh, encoding="utf-8")
             fresh.replace(file)
         except OSError as error:
+            with suppress(OSError):  # on a full disk a part of it is there
+                fresh.unlink()
             raise CatalogError(f"{file} can't be written ({error.strerror})") from error
         changed.append(str(file))
     return changed

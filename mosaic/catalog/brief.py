@@ -91,7 +91,7 @@ def read(brief: Json, parts: Sequence[bytes | memoryview]) -> pa.Table:
         if about["id"] == brief["id"]:
             batches = [pa.ipc.read_record_batch(pa.py_buffer(part), schema) for part in parts[1:]]
             return pa.Table.from_batches(batches, schema).combine_chunks()
-    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+    except (pa.ArrowException, EOFError, OSError, KeyError, TypeError, ValueError) as error:
         reason = str(error).partition("\n")[0][:160]
         raise CatalogError(f"it can't be read ({reason})") from error
     raise CatalogError("it isn't of the same build as the collection")

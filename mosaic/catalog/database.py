@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
-from mosaic.errors import DatabaseError, UsageError
+from mosaic.errors import DatabaseError, UsageError, redact
 from mosaic.version import __version__
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ SCHEMES = ("postgresql://", "postgres://")
 SCHEMA = "mosaic"
 """Schema of a URL that names none."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+_SECRET = re.compile("password|secret|scram_.*_key")
+"""Names of libpq's parameters that hold one."""
 _LONGEST = 63
 """Bytes of a name that PostgreSQL keeps."""
 _CONNECT = 30
@@ -33,7 +35,12 @@ _CONNECT = 30
 
 def is_database(source: Any) -> bool:
     """Whether a source or target is a URL of PostgreSQL."""
-    return isinstance(source, str) and source.startswith(SCHEMES)
+    return isinstance(source, str) and source.lower().startswith(SCHEMES)
+
+
+def shown(base: str) -> str:
+    """Where a mosaic lies, for people: a URL without what may be secret; a database's has none."""
+    return base if is_database(base) else redact(base)
 
 
 def refuse(source: Any, verb: str) -> None:
@@ -41,6 +48,8 @@ def refuse(source: Any, verb: str) -> None:
     if is_database(source):
         advice = "; build it anew with --overwrite" if verb == "update" else ""
         raise UsageError(f"mosaic {verb} works on folders, this is a database{advice}")
+    if isinstance(source, str) and "://" in source:
+        raise UsageError(f"mosaic {verb} works on folders of this machine, not on {shown(source)}")
 
 
 @dataclass(frozen=True)
@@ -61,12 +70,13 @@ class Place:
         try:
             parts = urlsplit(url)
             query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-            secret = parts.password is not None
+            # a colon that is encoded, too, has a password behind it, and libpq has a name then
+            secret = parts.password is not None or ":" in unquote(parts.username or "")
             broken = parts.port == 0 or bool(parts.fragment) or "@" in parts.path
         except ValueError:
             broken, secret, query = True, False, []
         # a URL that is broken may hold a password where none is looked for: it isn't shown
-        if secret or any("password" in name.lower() for name, _ in query):
+        if secret or any(_SECRET.search(name.lower()) for name, _ in query):
             raise UsageError(
                 "the database's URL holds a password, which would lie in logs and files: leave it "
                 "out, and put it into ~/.pgpass or a service file (PGSERVICE)"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +68,14 @@ class ParquetColumns:
         """Some columns of some row groups. Arrow's reader serves one thread at a time."""
         with self._lock:
             return self._file.read_row_groups(list(groups), columns=list(leaves))
+
+    def mark(self) -> str:
+        """Tells one state of the file from another. Raises OSError or StorageError."""
+        folder, name, _ = self._place
+        if self._ranges is not None:
+            return footer_mark(self._ranges)
+        with (Path(folder.base) / name).open("rb") as stream:
+            return footer_mark(stream)
 
     @property
     def names(self) -> list[str]:
@@ -172,6 +183,15 @@ class ParquetColumns:
                 return False
             seen |= {told.min, told.max}
         return len(seen) == 1
+
+
+def footer_mark(stream: IO[bytes] | io.RawIOBase) -> str:
+    """A digest of a Parquet file's footer: offsets, sizes and statistics of all that it holds."""
+    end = stream.seek(0, io.SEEK_END)
+    stream.seek(end - 8)
+    length = int.from_bytes((stream.read(8) or b"")[:4], "little")
+    stream.seek(max(0, end - 8 - length))
+    return hashlib.sha1(stream.read(length) or b"").hexdigest()
 
 
 def _walked(table: pa.Table, path: str) -> pa.Array:

@@ -12,7 +12,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mosaic.catalog.database import is_database
+from mosaic.catalog.database import is_database, shown
 from mosaic.catalog.file_columns import ParquetColumns as ParquetColumns
 from mosaic.catalog.layout import COLLECTION, MARK, read_collection
 from mosaic.catalog.ranged import Ranges, fetched
@@ -58,11 +58,13 @@ class Folder:
         try:
             document = orjson.loads(self.text(COLLECTION))
         except MissingError as error:
-            raise NotACatalogError(f"{href} isn't there: no mosaic lies at this URL") from error
+            what = "isn't there: no mosaic lies at this URL"
+            raise NotACatalogError(f"{shown(href)} {what}") from error
         except (StorageError, orjson.JSONDecodeError) as error:
-            raise NotACatalogError(f"{href} can't be read ({error})") from error
+            raise NotACatalogError(f"{shown(href)} can't be read ({error})") from error
         if not isinstance(document, dict) or MARK not in document:
-            raise NotACatalogError(f"{self.base} holds a STAC collection, but none of mosaic's")
+            what = "holds a STAC collection, but none of mosaic's"
+            raise NotACatalogError(f"{shown(self.base)} {what}")
         return document
 
     def text(self, name: str) -> bytes:
@@ -91,8 +93,13 @@ class Folder:
             with open(href, "rb") as stream:  # noqa: PTH123 - its base is a text
                 self._same()
                 return [os.pread(stream.fileno(), end - start, start) for start, end in spans]
+        except FileNotFoundError:
+            raise CatalogError(
+                f"{shown(href)} isn't there, but it belongs to the mosaic: copy it, too, or build "
+                "the mosaic anew"
+            ) from None
         except (OSError, StorageError) as error:
-            raise CatalogError(f"{href} can't be read: {error}") from error
+            raise CatalogError(f"{shown(href)} can't be read: {error}") from error
 
     def parquet(self, name: str) -> pq.ParquetFile:
         """A Parquet file in it. Raises :class:`~mosaic.errors.CatalogError`."""
@@ -104,7 +111,7 @@ class Folder:
         try:
             return Ranges(self.gate, href) if self.remote else None
         except (OSError, StorageError) as error:
-            raise CatalogError(f"{href} can't be read: {error}") from error
+            raise CatalogError(f"{shown(href)} can't be read: {error}") from error
 
     def _file(self, name: str, ranges: Ranges | None) -> pq.ParquetFile:
         href = f"{self.base}/{name}"
@@ -114,7 +121,7 @@ class Folder:
             file = pq.ParquetFile(source, pre_buffer=True)
         except (OSError, StorageError, pa.ArrowException) as error:
             self._same()
-            raise CatalogError(f"{href} can't be read: {error}") from error
+            raise CatalogError(f"{shown(href)} can't be read: {error}") from error
         self._same()
         return file
 

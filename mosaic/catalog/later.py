@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from mosaic import bridge
+from mosaic.catalog.database import shown
 from mosaic.catalog.folder import Folder, ParquetColumns
 from mosaic.errors import CatalogError
 
@@ -18,19 +19,26 @@ class LaterColumns:
     """Columns of a Parquet file by their path, some of which are known.
 
     ``groups``: row groups that are enough, None for all; ``known``: (n,) columns by path.
+    ``mark``: of the file to which these belong, or empty where that isn't known.
     """
 
     def __init__(
-        self, folder: Folder, name: str, groups: Sequence[int] | None, known: Mapping[str, pa.Array]
+        self,
+        folder: Folder,
+        name: str,
+        groups: Sequence[int] | None,
+        known: Mapping[str, pa.Array],
+        mark: str,
     ) -> None:
         self._place = folder, name, groups
         self._known = dict(known)
+        self._mark = mark
         self._opened: ParquetColumns | None = None
         self._lock = threading.Lock()
         bridge.settle(self)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return LaterColumns, (*self._place, self._known)
+        return LaterColumns, (*self._place, self._known, self._mark)
 
     def __len__(self) -> int:
         return len(next(iter(self._known.values())))
@@ -49,9 +57,10 @@ class LaterColumns:
             if self._opened is None:
                 folder, name, groups = self._place
                 found = folder.columns(name, groups)
-                if len(found) != len(self):
-                    what = f"{folder.base}/{name} has other items than those that were opened"
-                    raise CatalogError(f"{what}: open the mosaic again, or build it anew")
+                # a build that came meanwhile may have as many rows, in another order
+                if len(found) != len(self) or (self._mark and found.mark() != self._mark):
+                    what = "has other items than those that were opened: open the mosaic again"
+                    raise CatalogError(f"{shown(folder.base)}/{name} {what}, or build it anew")
                 self._opened = found
             return self._opened
 

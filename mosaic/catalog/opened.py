@@ -19,6 +19,7 @@ from odc.geo.geobox import GeoBox
 from mosaic.catalog import brief
 from mosaic.catalog.assets import Asset, asset_of, declaration
 from mosaic.catalog.columns import Columns, Longs
+from mosaic.catalog.database import shown
 from mosaic.catalog.folder import Folder, ParquetColumns
 from mosaic.catalog.href import resolve
 from mosaic.catalog.later import LaterColumns
@@ -142,7 +143,7 @@ def open_mosaic(
     except (KeyError, TypeError, ValueError, pa.ArrowException) as error:
         reason = str(error).partition("\n")[0][:160]
         raise CatalogError(
-            f"{folder.base}: {ITEMS} isn't as mosaic writes it ({reason}); build it anew"
+            f"{shown(folder.base)}: {ITEMS} isn't as mosaic writes it ({reason}); build it anew"
         ) from error
     return _opened(folder, document, ids, (time, z), found, columns)
 
@@ -174,9 +175,9 @@ def _in_brief(
         z = table["z"].to_numpy().astype(np.int64)
     except (CatalogError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
         raise CatalogError(
-            f"{folder.base}/{BRIEF}: {error}; open it again, or build it anew"
+            f"{shown(folder.base)}/{BRIEF}: {error}; open it again, or build it anew"
         ) from error
-    later = LaterColumns(folder, ITEMS, groups, known)
+    later = LaterColumns(folder, ITEMS, groups, known, str(told.get("items") or ""))
     # a file that is open stays what it was, whatever an update does
     columns: Columns = later if folder.remote else later.file
     return _opened(folder, document, None, (times(columns), z), found, columns)

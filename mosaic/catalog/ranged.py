@@ -7,6 +7,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
 
+from mosaic.catalog.database import shown
 from mosaic.catalog.stored import Stored
 from mosaic.errors import CatalogError
 from mosaic.storage import Gate
@@ -29,7 +30,7 @@ class Ranges(io.RawIOBase):
         gate.get_range(href, start=0, length=_HEAD)
         meta = gate.meta(href)
         if meta is None or meta.size is None:
-            raise CatalogError(f"{href}: its server doesn't tell how long it is")
+            raise CatalogError(f"{shown(href)}: its server doesn't tell how long it is")
         self._size = meta.size
 
     def readable(self) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
-from mosaic.grid import Floats, Grids, seam, stepwise
+from mosaic.grid import Floats, Grids, stepwise, turn
 
 _SIDE = 33
 """Points along a side of a window at which it is projected."""
@@ -42,10 +42,22 @@ def _bounds(window: GeoBox, crs: str, target: str) -> Floats | None:
     x, y = stepwise(crs, target, a * column + b * row + c, d * column + e * row + f)
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return None
+    whole = turn(target)
+    if whole is not None:
+        x = _unbroken(x, whole)
     if target == crs:
         return np.array([x.min(), y.min(), x.max(), y.max()])
     more = [max(np.abs(np.diff(v, axis=k)).max() for k in (0, 1)) for v in (x, y)]
     return np.array([x.min() - more[0], y.min() - more[1], x.max() + more[0], y.max() + more[1]])
+
+
+def _unbroken(x: Floats, whole: float) -> Floats:
+    """(n, n) x that goes on beyond the edge of the map; as it is where it turns round a pole."""
+    rows = np.unwrap(x, period=whole, axis=1)
+    found: Floats = rows + (np.unwrap(rows[:, 0], period=whole) - rows[:, 0])[:, None]
+    steps = [np.abs(np.diff(found, axis=k)).max() for k in (0, 1)]
+    # round a pole four steps make a turn
+    return found if max(steps) < whole / 8 else x
 
 
 def _meets(bounds: Floats | None, name: str, grids: Grids) -> npt.NDArray[np.bool_]:
@@ -55,7 +67,12 @@ def _meets(bounds: Floats | None, name: str, grids: Grids) -> npt.NDArray[np.boo
     x, y = grids.xy(*corner)
     west, east, south, north = x.min(1), x.max(1), y.min(1), y.max(1)
     meets: npt.NDArray[np.bool_] = (south < bounds[3]) & (north > bounds[1])
-    if seam(name) is not None:  # its own x may go on beyond the edge of the map
+    whole = turn(name)
+    if whole is None:
+        meets &= (west < bounds[2]) & (east > bounds[0])
         return meets
-    meets &= (west < bounds[2]) & (east > bounds[0])
+    # x may go on beyond the edge of the map: round the world it is the same place
+    hair = 1e-9 * whole
+    ahead, behind = np.mod(bounds[0] - west, whole), np.mod(west - bounds[0], whole)
+    meets &= (ahead <= east - west + hair) | (behind <= bounds[2] - bounds[0] + hair)
     return meets

@@ -25,10 +25,7 @@ def folder_of(given: str | os.PathLike[str]) -> Path:
     :class:`~mosaic.errors.UsageError` for a URL.
     """
     refuse(given, "check")
-    name = os.fspath(given)
-    if "://" in name:
-        raise UsageError(f"{name.split('?')[0]}: check takes a folder of this machine")
-    path = Path(name).expanduser().absolute()
+    path = Path(given).expanduser().absolute()
     recover(path)
     if not path.exists():
         raise NotACatalogError(f"{path}: no such folder")

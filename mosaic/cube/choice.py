@@ -8,6 +8,7 @@ from typing import Any
 
 from odc.geo.geobox import GeoBox
 
+from mosaic.catalog.database import shown
 from mosaic.catalog.opened import Opened
 from mosaic.cube.composite import Composite
 from mosaic.cube.groups import GroupBy, Groups
@@ -49,6 +50,11 @@ class Choice:
     """An SQL condition on items, or None."""
 
     @property
+    def named(self) -> str:
+        """Where the mosaic lies, without what may be secret; ``items`` where it lies nowhere."""
+        return shown(self.source) if isinstance(self.source, str) else "items"
+
+    @property
     def assets(self) -> list[str]:
         """Assets of the bands that are returned."""
         return list(dict.fromkeys(one.asset for one in self.variables))
@@ -65,7 +71,7 @@ class Choice:
         by: Any = self.groupby
         if isinstance(by, Groups):
             by = hashlib.sha1(by.time.tobytes() + by.of.tobytes()).hexdigest()
-        source = self.source if isinstance(self.source, str) else ""
+        source = self.named if isinstance(self.source, str) else ""
         grid = str(self.target.crs), tuple(self.target.affine), tuple(self.target.shape)
         how = (
             self.span,

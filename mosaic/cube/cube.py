@@ -83,7 +83,7 @@ class Cube:
         return self
 
     def __repr__(self) -> str:
-        return f"Cube({self.choice.source!r:.80}, {len(self.variables)} bands)"
+        return f"Cube({self.choice.named!r:.80}, {len(self.variables)} bands)"
 
     def __dask_tokenize__(self) -> str:
         return self.choice.token

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
+from mosaic.catalog.database import shown
 from mosaic.catalog.opened import Opened
 from mosaic.catalog.order import drawing_order
 from mosaic.cube.choice import Choice
@@ -77,7 +78,8 @@ def _once(same: _Same) -> Scenes:
         # its layers are of all items
         mosaic = opened(choice.source, gate=choice.gate, bands=bands, where=choice.where)
     if stamp(choice.source, choice.gate) != choice.stamp:
-        raise CatalogError(f"{mosaic.base} was built anew since it was opened: open it again")
+        what = "was built anew since it was opened: open it again"
+        raise CatalogError(f"{shown(mosaic.base)} {what}")
     return found_in(choice, mosaic)
 
 

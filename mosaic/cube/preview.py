@@ -30,7 +30,7 @@ from mosaic.cube.piles import Pile, coarse, depths, piled, shaped, thinned
 from mosaic.cube.scenes import scenes
 from mosaic.cube.sources import opened
 from mosaic.engine.reading import band_names, chosen, target_of
-from mosaic.errors import CatalogError, UsageError
+from mosaic.errors import CatalogError, UsageError, redact
 from mosaic.grid import canonical
 from mosaic.storage import Gate, chosen_gate
 
@@ -281,6 +281,6 @@ def target_file(path: str | os.PathLike[str]) -> Path:
 
 def name_of(source: str) -> Path:
     """Where a picture of a mosaic is written by default: ``NAME.png``, here."""
-    base = source.rstrip("/").removesuffix(f"/{COLLECTION}")
+    base = redact(source).rstrip("/").removesuffix(f"/{COLLECTION}")
     name = Path(base).expanduser().absolute().name if "://" not in base else base.split("/")[-1]
-    return Path(f"{name.split('?')[0] or 'mosaic'}.png")
+    return Path(f"{name or 'mosaic'}.png")

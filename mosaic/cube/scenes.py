@@ -12,6 +12,7 @@ import numpy.typing as npt
 from odc.geo.geobox import GeoBox
 
 from mosaic.catalog.columns import Longs
+from mosaic.catalog.database import shown
 from mosaic.catalog.opened import NEVER, Asset, Opened
 from mosaic.catalog.window import near
 from mosaic.cube.groups import GroupBy, Groups, grouped
@@ -167,6 +168,6 @@ def _nothing(mosaic: Opened) -> str:
     west, south, east, north = mosaic.grid.geographic_extent.boundingbox.bbox
     count = mosaic.total or mosaic.count
     return (
-        f"no item lies in this grid and time; {mosaic.base} has {count} items in "
+        f"no item lies in this grid and time; {shown(mosaic.base)} has {count} items in "
         f"[{west:.2f}, {south:.2f}, {east:.2f}, {north:.2f}]{when}"
     )

@@ -114,6 +114,9 @@ def _told(folder: Path) -> dict[str, Any] | None:
     return found
 
 
+FUNCTION = "function"
+"""Name of what differs each time a function of the user's makes the numbers."""
+_UNKNOWN = "method is a function, and nothing tells whether it does what it did"
 _LONG = ("source version", "numbers", "choice")
 """What says nothing to people."""
 
@@ -124,7 +127,9 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     found = []
     for name in dict.fromkeys((*before, *now)):
         old, new = before.get(name), now.get(name)
-        if old != new:
+        if old != new and name == FUNCTION and old and new:
+            found.append(_UNKNOWN)
+        elif old != new:
             plain = all(isinstance(one, str | int | float | list | None) for one in (old, new))
             short = plain and len(f"{old}{new}") < 100 and name not in _LONG
             found.append(f"{name} was {_said(old)}, is {_said(new)}" if short else f"other {name}")

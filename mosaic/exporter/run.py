@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from mosaic.cube.cube import Cube
 from mosaic.cube.opening import open_cube
@@ -17,7 +18,7 @@ from mosaic.cube.workers import client
 from mosaic.errors import ExportError
 from mosaic.exporter.cluster import Job, spread
 from mosaic.exporter.cog import CogWriter
-from mosaic.exporter.journal import Journal, Written, folder_of, unfinished
+from mosaic.exporter.journal import FUNCTION, Journal, Written, folder_of, unfinished
 from mosaic.exporter.layout import Layout, fits_tiff, layout_of
 from mosaic.exporter.options import Format, format_of
 from mosaic.exporter.placing import check, place, target_of
@@ -106,9 +107,14 @@ def identity(cube: Cube, layout: Layout, how: Format, asked: Mapping[str, Any]) 
     choice = cube.choice
     place = ("bbox", "crs", "resolution", "geobox", "like", "bands", "gate", "via", "errors")
     options = {name: _plain(value) for name, value in asked.items() if name not in place}
+    if callable(asked.get("groupby")):
+        options["groupby"] = "a function"  # the choice tells the layers that it makes
+    if callable(asked.get("method")):
+        options["method"] = "a function"
+        options[FUNCTION] = uuid4().hex
     return {
         "version of mosaic": __version__,
-        "source": choice.source if isinstance(choice.source, str) else "items",
+        "source": choice.named,
         "source version": choice.stamp,
         "bands": [band.name for band in layout.bands],
         "shape": list(layout.shape),

@@ -20,6 +20,7 @@ from mosaic.grid.systems import (
     seam,
     stepwise,
     transformer,
+    turn,
     utm,
     world,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "seam",
     "stepwise",
     "transformer",
+    "turn",
     "utm",
     "world",
 ]

@@ -179,6 +179,14 @@ def world(name: str) -> Bounds | None:
     return (float(x[0]) - half, float(y[0]), float(x[0]) + half, float(y[1]))
 
 
+def turn(name: str) -> float | None:
+    """How far x goes once round the world in a CRS that has a :func:`seam`, else None."""
+    if is_geographic(name):
+        return float(2 * math.pi / crs(name).axis_info[0].unit_conversion_factor)
+    whole = world(name)
+    return None if whole is None else whole[2] - whole[0]
+
+
 def utm(longitude: float, latitude: float) -> str:
     """The WGS 84 UTM zone (EPSG code) of a place; polar places get UPS (EPSG:32661/32761)."""
     if latitude > 84:

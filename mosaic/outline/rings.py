@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from pyproj.enums import TransformDirection
 
-from mosaic.grid import LONLAT, Floats, is_geographic, project, transformer
+from mosaic.grid import LONLAT, Floats, is_geographic, project, transformer, turn
 
 Bools = npt.NDArray[np.bool_]
 
@@ -40,8 +40,9 @@ def comes_back(
         direction=TransformDirection.INVERSE,
     )
     dx, dy = np.reshape(bx, x.shape) - x, np.reshape(by, y.shape) - y
-    if is_geographic(name):
-        dx = (dx + 180.0) % 360.0 - 180.0
+    whole = turn(name)
+    if whole is not None:  # beyond the edge of a map is the same place
+        dx = (dx + whole / 2) % whole - whole / 2
     with np.errstate(invalid="ignore"):
         near: Bools = np.hypot(dx, dy) <= 0.5 * pixel[:, None]
     return finite & near

@@ -468,3 +468,10 @@ def test_relocate(small: Path, tmp_path: Path, cli: Cli) -> None:
     assert dataset.endswith("url=https%3A//host.org/m/B04.gti.gpkg")
     assert cli("relocate", moved).stderr == "1 file rewritten\n"
     assert snapshot(moved) == after
+    if (full := Path("/dev/full")).exists():
+        part = moved / f".{gti.name}.{os.getpid()}"
+        part.symlink_to(full)
+        result = cli("relocate", moved, "--base", "https://host.org/m/")
+        assert result.stderr == f"mosaic: {gti} can't be written (No space left on device)\n"
+        assert not part.is_symlink()
+        assert snapshot(moved) == after

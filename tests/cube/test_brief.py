@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,7 @@ def test_after_an_update_as_written_anew(given: list[Path], tmp_path: Path) -> N
     place = Folder.at(folder, Gate())
     whole = open_mosaic(place, None, document, place.columns("items.parquet"))
     sizes = group_sizes(folder / "items.parquet")
+    shutil.copy(folder / "items.parquet", tmp_path)
     anew = arrange.write_brief(tmp_path, document, sizes, whole.columns, whole.z, whole.assets)
     assert anew["mosaic:brief"] == document["mosaic:brief"]
     assert (tmp_path / "items.arrow").read_bytes() == (folder / "items.arrow").read_bytes()
@@ -154,6 +156,43 @@ def test_another_build_is_told(given: list[Path], tmp_path: Path) -> None:
         mosaic.open(tmp_path / "m")
     report = mosaic.check(tmp_path / "m", offline=True)
     assert [one.check for one in report.findings if one.level == "error"] == ["items.arrow"]
+
+
+def test_a_build_that_comes_before_the_first_read_is_told(
+    given: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With as many items, of the same grids and times, in another order."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    mosaic.build(given, tmp_path / "m", **HOW)
+
+    def files() -> dict[str, bytes]:
+        return {f"m/{path.name}": path.read_bytes() for path in (tmp_path / "m").glob("*.*")}
+
+    with RangeServer(files()) as server:
+        ds = mosaic.open(server.url("m"), gate=Gate(), groupby="all")
+        mosaic.update(tmp_path / "m", [updated(given[2], tmp_path / "2.json")])
+        server.objects.update(files())
+        with pytest.raises(CatalogError, match="other items than those that were opened"):
+            ds.load()
+        again = mosaic.open(server.url("m"), gate=Gate(), groupby="all").load()
+    want = mosaic.open(tmp_path / "m", groupby="all").load()
+    np.testing.assert_array_equal(again.B04, want.B04)
+
+
+def test_a_torn_file_is_told(given: list[Path], tmp_path: Path) -> None:
+    """However much is left: what isn't needed isn't missed, and all else is an error of ours."""
+    mosaic.build(given, tmp_path / "m", **HOW)
+    path = tmp_path / "m/items.arrow"
+    data = path.read_bytes()
+    for size in np.linspace(0, 0.8, 25):
+        path.write_bytes(data[: int(size * len(data))])
+        with pytest.raises(CatalogError, match=r"items\.arrow"):
+            mosaic.open(tmp_path / "m")
+        with suppress(CatalogError):
+            mosaic.open(tmp_path / "m", datetime="2025-06-06")
+    path.unlink()
+    with pytest.raises(CatalogError, match=r"items\.arrow isn't there.*copy it, too"):
+        mosaic.open(tmp_path / "m")
 
 
 def test_what_contradicts_items_parquet_is_found(given: list[Path], tmp_path: Path) -> None:

@@ -82,6 +82,46 @@ def test_across_180_degrees(across: tuple[Path, Path], west: float) -> None:
     east = west + 0.06 if west + 0.06 < 180 else west - 359.94
     found, want = (mosaic.read(folder, bbox=(west, 51.95, east, 52.08)) for folder in across)
     np.testing.assert_array_equal(found.values, want.values)
+    assert want.valid.any()
+
+
+@pytest.mark.parametrize("size", [1, 100])
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857"])
+def test_layers_of_another_longitude_dont_appear(
+    crs: str, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of scenes in CRSs whose x goes round the world, also across 180 degrees; none is opened."""
+    monkeypatch.setattr(arrange, "MANY", 2)
+    monkeypatch.setattr(arrange, "GROUP", size)
+    unit = 1.0 if crs == "EPSG:4326" else 20037508.342789244 / 180
+
+    def item(day: int, west: float) -> dict[str, Any]:
+        transform = [0.01 * unit, 0, west * unit, 0, -0.01 * unit, 1 * unit]
+        asset = {"href": f"/nowhere/{day}.tif", "type": "image/tiff; application=geotiff"}
+        asset |= {"proj:code": crs, "proj:transform": transform, "proj:shape": [100, 100]}
+        asset["bands"] = [{"data_type": "uint16", "nodata": 0}]
+        base = {"type": "Feature", "stac_version": "1.1.0", "geometry": None, "links": []}
+        properties = {"datetime": f"2025-01-{day:02d}T00:00:00Z"}
+        return {**base, "id": str(day), "properties": properties, "assets": {"B": asset}}
+
+    given = [item(1, 10.0), item(2, 100.0), item(3, 179.5), item(4, -180.0)]
+    mosaic.build(given, tmp_path / "m", dst_crs=crs)
+    for west, east, days in (
+        (10.2, 10.4, [1]),
+        (99.9, 100.1, [2]),
+        (179.6, 179.9, [3]),
+        (-179.4, -179.3, [4]),
+        (179.9, -179.2, [3, 4]),
+        (-179.9, -179.8, [3, 4]),
+        (9, 120, [1, 2]),
+        (-180, 180, [1, 2, 3, 4]),
+    ):
+        for name in (None, "EPSG:6933", "EPSG:32660"):
+            if name == "EPSG:32660" and 180 - abs(west) > 3:
+                continue
+            choice = {"crs": name, "resolution": 5000} if name else {}
+            found = mosaic.open(tmp_path / "m", bbox=(west, 0.3, east, 0.6), **choice)
+            assert found.time.dt.day.values.tolist() == days, (west, name)
 
 
 def test_fewer_items_are_opened(seam: tuple[Path, Path]) -> None:

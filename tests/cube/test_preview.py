@@ -190,6 +190,12 @@ def test_what_cannot_be_meant(
     assert not list(tmp_path.iterdir())
 
 
+def test_the_name_of_a_picture_holds_no_secret() -> None:
+    for source in ("http://me:hush@host/june/", "http://host/june/collection.json?sig=hush"):
+        assert previews.name_of(source) == Path("june.png")
+    assert previews.name_of("http://me:hush@host:8790") == Path("host:8790.png")
+
+
 def test_other_failures(coloured: Made, tmp_path: Path) -> None:
     with pytest.raises(NotACatalogError):
         mosaic.preview(tmp_path)

@@ -26,6 +26,7 @@ from mosaic.exporter import cog, run, store
 from mosaic.exporter.journal import folder_of
 from tests.cube.conftest import Made, made
 from tests.export.conftest import left_behind
+from tests.support.file_server import serving
 from tests.support.scenes import utm_scene
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -163,6 +164,65 @@ def test_only_the_same_is_gone_on_with(
     report = mosaic.export(home, out, blocksize=128, overwrite=True)
     assert report.resumed == 0
     assert left_behind(tmp_path) == []
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_a_function_isnt_taken_for_what_it_was(
+    native: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Layers of a function of items are compared; what a function does with pixels can't be."""
+    out, read = tmp_path / "out.tif", run.read
+
+    def interrupted(cube: Any, window: Any) -> Any:
+        if window.number == 3:
+            raise KeyboardInterrupt
+        return read(cube, window)
+
+    def export(**asked: Any) -> int:
+        return mosaic.export(native.path, out, blocksize=128, bands=["B02"], **asked).resumed
+
+    def least(layers: Any) -> Any:
+        return layers.min("time")
+
+    monkeypatch.setattr(run, "read", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export(groupby=lambda item: "one")
+    monkeypatch.setattr(run, "read", read)
+    assert export(groupby=lambda item: "one") == 3
+    out.unlink()
+    monkeypatch.setattr(run, "read", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        export(method=least)
+    monkeypatch.setattr(run, "read", read)
+    with pytest.raises(UnfinishedError, match="differs: method is a function, and nothing tells"):
+        export(method=least)
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_no_secret_of_a_source_is_kept_or_shown(
+    native: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is who signs in anew refused."""
+    out, read = tmp_path / "out.tif", run.read
+
+    def interrupted(cube: Any, window: Any) -> Any:
+        if window.number == 1:
+            raise KeyboardInterrupt
+        return read(cube, window)
+
+    with serving(native.path) as served:
+        first, second = (served.url.replace("://", f"://me:{word}@") for word in ("pw1", "pw2"))
+        monkeypatch.setattr(run, "read", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            mosaic.export(first, out, blocksize=128)
+        monkeypatch.setattr(run, "read", read)
+        told = b"".join(one.read_bytes() for one in folder_of(out).rglob("*") if one.is_file())
+        assert served.url.encode() in told
+        assert b"pw1" not in told
+        with pytest.raises(UnfinishedError, match=f"source was {served.url}, is") as caught:
+            mosaic.export(native.path, out, blocksize=128)
+        assert "pw1" not in str(caught.value)
+        assert mosaic.export(second, out, blocksize=128).resumed == 1
 
 
 def test_two_at_once(native: Made, tmp_path: Path) -> None:

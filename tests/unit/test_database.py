@@ -44,6 +44,11 @@ def test_what_gdal_is_told() -> None:
         "postgresql://me:hush@host:port/db",
         "postgresql://host/db?password=hush",
         "postgresql://host/db?sslpassword=hush",
+        "postgresql://host/db?pass%77ord=hush",
+        "postgresql://host/db?oauth_client_secret=hush",
+        "postgresql://host/db?scram_client_key=hush",
+        "postgresql://me%3Ahush@host/db",
+        "PostgreSQL://me:hush@host/db",
         "postgresql://me:hu/sh@host/db",
         "postgresql://me:hu#sh@host/db",
         "postgresql://me:hu?sh@host/db",
@@ -79,6 +84,21 @@ def test_a_password_is_refused_and_not_shown(url: str, tmp_path: Path) -> None:
 def test_what_cannot_be_meant(url: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         mosaic.build([], url)
+
+
+@pytest.mark.parametrize("verb", ["check", "info", "relocate", "update"])
+def test_a_url_of_something_else_is_refused_without_its_secrets(verb: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        getattr(mosaic, verb)("https://me:hush@host/june?sig=hush")
+    told = f"mosaic {verb} works on folders of this machine, not on https://host/june"
+    assert str(caught.value) == told
+
+
+def test_a_mosaic_is_built_in_no_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"^s3://bucket/june: .*folder of this machine.*relocate"):
+        mosaic.build([], "s3://bucket/june")
+    assert not list(tmp_path.iterdir())
 
 
 def test_names_of_tables() -> None:

@@ -58,8 +58,20 @@ def rasters(draw: st.DrawFn) -> Grids:
     return grid(crs, (a, b, left, d, e, top), (height, width))
 
 
+STRETCHED = grid("EPSG:4326", (0.0015135, 0, 121.3496, 0, 0.0015135, -75.8016), (1899, 1))
+"""A raster whose pixels a far map makes 40 times as long as they are wide."""
+ANTIPODE = grid("EPSG:3031", (550.17, 0, -141919, 0, 550.17, -98854), (714, 342))
+"""A raster where a map of the other pole runs off to infinity."""
+CAP = grid("EPSG:4326", (1, 0, -2, 0, -1, 90), (4, 4))
+"""A raster one edge of which is a pole."""
+EARTH = 2.1e7
+"""Metres from a map's middle; a stereographic or transverse one has its far side beyond."""
+
+
 @settings(max_examples=80)
 @given(rasters(), st.sampled_from(TARGETS))
+@example(CAP, "EPSG:3413")
+@example(STRETCHED, "EPSG:3035")
 def test_every_point_of_a_raster_lies_in_its_footprint(raster: Grids, target: str) -> None:
     """A fine lattice over the raster, projected by PROJ itself, falls inside the footprint."""
     u, v = (axis.ravel() for axis in np.meshgrid(*[np.linspace(0, 1, 41)] * 2))
@@ -75,8 +87,7 @@ def test_every_point_of_a_raster_lies_in_its_footprint(raster: Grids, target: st
     if whole:
         good &= (px >= whole[0]) & (px <= whole[2]) & (py >= whole[1]) & (py <= whole[3])
     assume(good.any())
-    # the far side of the earth, where a stereographic or transverse map runs off to infinity
-    assume(max(np.abs(px[good]).max(), np.abs(py[good]).max()) < 2.1e7)
+    assume(max(np.abs(px[good]).max(), np.abs(py[good]).max()) < EARTH)
     place = frame(raster, target, None, None)
     assert place is not None, f"no outline, yet {good.sum()} of {len(good)} points are on the map"
     footprint = place.pieces.footprint
@@ -93,21 +104,25 @@ def test_every_point_of_a_raster_lies_in_its_footprint(raster: Grids, target: st
 
 @settings(max_examples=80)
 @given(rasters(), st.sampled_from(TARGETS))
+@example(CAP, "EPSG:3413")
+@example(CAP, "EPSG:3031")
+@example(ANTIPODE, "EPSG:3413")
 def test_footprint_exceeds_the_outline_by_one_to_two_pixels(raster: Grids, target: str) -> None:
     height, width = raster.shape[0]
     assume(min(height, width) > 3)
-    place = frame(raster, target, None, None)
-    assume(place is not None and len(place.pieces.plain) == 1 and place.pieces.plain[0])
-    whole = world(target)
-    footprint = place.pieces.footprint[0]
-    if whole:  # what is cut at the edge of the world ends there
-        assume(not shapely.dwithin(footprint, shapely.boundary(shapely.box(*whole)), 1e-6))
     side = np.linspace(0, 1, 300)
     zero, one = np.zeros(300), np.ones(300)
     edge = (np.r_[side, one, side, zero][None], np.r_[zero, side, one, side][None])
     x, y = raster.xy(*edge)
     to = pyproj.Transformer.from_crs(raster.crs[0], target, always_xy=True)
     points = np.column_stack(to.transform(x[0], y[0]))
+    assume(np.abs(points).max() < EARTH)
+    place = frame(raster, target, None, None)
+    assume(place is not None and len(place.pieces.plain) == 1 and place.pieces.plain[0])
+    whole = world(target)
+    footprint = place.pieces.footprint[0]
+    if whole:  # what is cut at the edge of the world ends there
+        assume(not shapely.dwithin(footprint, shapely.boundary(shapely.box(*whole)), 1e-6))
     # the footprint's pixel: the larger of the mosaic's and the scene's in the mosaic's CRS
     pixel = np.fmax(pixel_extent(raster, target)[0][0], [place.grid.affine.a, -place.grid.affine.e])
     unit = shapely.transform(footprint, lambda c: c / pixel)
@@ -134,6 +149,14 @@ def test_lonlat_bounds_hold_every_point(raster: Grids) -> None:
     width = east - west if east >= west else east - west + 360
     inside = (lon - west + wide) % 360 <= width + 2 * wide
     assert inside.all(), (lon[~inside][:3], west, east)
+
+
+def test_a_raster_beyond_the_edge_of_its_map() -> None:
+    edge = 20037508.342789244
+    raster = grid("EPSG:3857", (1000, 0, edge - 1e5, 0, -1000, 0), (100, 300))
+    want = (180 - 180 * 1e5 / edge, -180 + 180 * 2e5 / edge)
+    west, _, east, _ = lonlat_bounds(raster)[0]
+    assert (west, east) == pytest.approx(want, abs=1e-6)
 
 
 def test_a_raster_round_the_pole() -> None:
