@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from mosaic.catalog.columns import Longs
 from mosaic.cube.scenes import Scenes
-from mosaic.grid import Floats, Grids, canonical, project
+from mosaic.grid import Floats, Grids, canonical, project, world
 from mosaic.outline import Geometries, outlines
 
 Bools = npt.NDArray[np.bool_]
@@ -89,11 +89,22 @@ class Shapes:
 
 
 def shaped(grids: Grids, target: GeoBox) -> Shapes:
-    """Outlines of grids, exact to half a pixel of a target."""
+    """Outlines of grids, exact to half a pixel of a target; over 180 degrees if it lies there."""
     a, b, _, d, e, _ = tuple(target.affine)[:6]
     size = np.array([np.hypot(a, d), np.hypot(b, e)])
-    made = outlines(grids, canonical(str(target.crs)), np.tile(size, (len(grids), 1)))
-    return Shapes(made.geometry, made.grid)
+    crs = canonical(str(target.crs))
+    made = outlines(grids, crs, np.tile(size, (len(grids), 1)))
+    whole = world(crs)
+    if whole is None:
+        return Shapes(made.geometry, made.grid)
+    frame = shapely.box(*target.boundingbox.bbox)
+    geometry, grid = [made.geometry], [made.grid]
+    for turn in (whole[0] - whole[2], whole[2] - whole[0]):
+        moved = shapely.transform(made.geometry, lambda xy, by=(turn, 0.0): xy + by)
+        near = shapely.intersects(moved, frame) & ~shapely.touches(moved, frame)
+        geometry.append(moved[near])
+        grid.append(made.grid[near])
+    return Shapes(np.concatenate(geometry), np.concatenate(grid))
 
 
 def coarse(target: GeoBox, side: int) -> GeoBox:

@@ -31,7 +31,7 @@ from mosaic.cube.scenes import scenes
 from mosaic.cube.sources import opened
 from mosaic.engine.reading import band_names, chosen, target_of
 from mosaic.errors import CatalogError, UsageError, redact
-from mosaic.grid import canonical
+from mosaic.grid import canonical, world
 from mosaic.storage import Gate, chosen_gate
 
 Json = dict[str, Any]
@@ -110,6 +110,7 @@ def preview(
     span = interval(datetime) if datetime is not None else None
     found = opened(source, gate=gate, bands=names, bbox=bbox, span=span)
     document = Folder.at(found.base, gate).collection() if found.base else {}
+    bbox = bbox if bbox is not None else _over_180(found, document)
     shown = tuple(names or bands_of(found, document))
     assets = list(dict.fromkeys(asset for _, asset, _ in chosen(found, shown)))
 
@@ -214,6 +215,16 @@ def _topmost(pile: Pile, target: GeoBox, most: int) -> Longs:
         pile = pile.take(near)
     depth = depths(pile, target, most)
     return near[np.lexsort((-pile.z, depth))[:most]]
+
+
+def _over_180(source: Opened, document: Json) -> Sequence[float] | None:
+    """The box of a mosaic's scenes, if they lie on both sides of 180 degrees, of a grid that ends
+    there: all of it would be most of the world, with nothing in between."""
+    boxes = document.get("extent", {}).get("spatial", {}).get("bbox", [])
+    if len(boxes) != 1 or len(boxes[0]) != 4 or boxes[0][0] <= boxes[0][2]:
+        return None
+    box: list[float] = boxes[0]
+    return box if world(canonical(str(source.grid.crs))) is not None else None
 
 
 def _overview(

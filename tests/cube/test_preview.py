@@ -9,6 +9,7 @@ import numpy as np
 import orjson
 import pytest
 import rasterio
+from affine import Affine
 from click.testing import CliRunner
 from PIL import Image
 
@@ -90,6 +91,22 @@ def test_a_window_and_a_time(coloured: Made) -> None:
     assert got.items < len(files)
     assert got.drawn == got.items
     assert (got.pixels[..., 0] == got.pixels[..., 1]).all()  # grey
+
+
+def test_on_both_sides_of_180(tmp_path: Path) -> None:
+    """The scenes fill the picture, though the mosaic's grid goes round the world."""
+    numbers = np.arange(90 * 90, dtype=np.uint8).reshape(1, 90, 90) % 250 + 1
+    for name, west in enumerate((178.5, 179.4, -180.0, -179.1)):
+        grid = {"crs": "EPSG:4326", "transform": Affine(0.01, 0, west, 0, -0.01, 10), "nodata": 0}
+        profile = {"driver": "GTiff", "width": 90, "height": 90, "count": 1, "dtype": "uint8"}
+        with rasterio.open(tmp_path / f"{name}.tif", "w", **profile, **grid) as file:
+            file.write(numbers)
+    mosaic.build(sorted(tmp_path.glob("*.tif")), tmp_path / "mosaic")
+    got = mosaic.preview(tmp_path / "mosaic", gate=Gate())
+    assert got.pixels.shape == (90, 330, 4)  # 178.5 to 181.8 degrees
+    there = got.pixels[..., 3] == 255
+    assert there[:, [50, 149, 151, 239, 241, 329]].all()
+    assert there.sum() == 4 * 90 * 90 - 90 * 30  # the first two share 0.0 and the last two 0.1
 
 
 def test_colours_that_items_tell(tmp_path: Path) -> None:
