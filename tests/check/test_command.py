@@ -186,7 +186,9 @@ def test_a_collection_of_another_kind_from_the_wild(shared: Path) -> None:
 
 
 def test_arguments_that_cant_be_meant(good: Path, cli: Cli) -> None:
-    with pytest.raises(UsageError, match="a folder of this machine"):
+    with pytest.raises(
+        UsageError, match=r"folders of this machine, not on https://host\.example/m$"
+    ):
         mosaic.check("https://host.example/m?sig=SECRET")
     with pytest.raises(UsageError, match="above 0"):
         mosaic.check(good, sample=0)
