@@ -42,8 +42,8 @@ class Api(StacApiIO):
     search changes nothing. Retry-After is a floor; a budget ends retries at an API that is down.
     """
 
-    def __init__(self, request: Request, retry: Retry | None = None) -> None:
-        self.retry = retry or Retry.from_env()
+    def __init__(self, request: Request) -> None:
+        self.retry = Retry.from_env()
         super().__init__(
             headers={"User-Agent": f"mosaic/{__version__}"},
             timeout=(self.retry.connect, max(self.retry.stall, 60.0)),
