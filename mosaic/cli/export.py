@@ -104,7 +104,7 @@ def export(
     SOURCE is a mosaic's folder or URL, or items; OUT ends with .tif or .zarr. An export that was
     interrupted goes on where it stopped when the same is asked again.
     """
-    from mosaic.exporter import words
+    from mosaic.cli import words
     from mosaic.exporter.run import export as exported
 
     with errors_told(as_json, True, "ask for the same again to go on"):

@@ -153,6 +153,10 @@ def test_the_command(
         (("out.tif", "--mask", "B02=clouds"), "clouds"),
         (("out.tif", "--res", "1", "--res", "2", "--res", "3"), "--res: once, or twice"),
         (("out.tif", "--resampling", "a", "--resampling", "b"), "--resampling: one method"),
+        (
+            ("out.tif", *"--resampling cubic --resampling mode --resampling B02=nearest".split()),
+            "--resampling: one method",
+        ),
         (("out.tif", "--dtype", "float16"), "a GeoTIFF can't hold float16"),
         (("out.tif", "--dtype", "text"), "is no type of numpy's"),
         (("out.tif", "--bands", "B99"), "B99"),

@@ -16,10 +16,11 @@ def size(given: Sequence[float]) -> float | tuple[float, ...] | None:
 
 def methods(given: Sequence[str]) -> str | dict[str, str] | None:
     """``--resampling METHOD`` and ``BAND=METHOD``."""
-    if not any("=" in one for one in given):
-        if len(given) > 1:
-            raise UsageError("--resampling: one method, and others as BAND=METHOD")
-        return given[0] if given else None
+    plain = [one for one in given if "=" not in one]
+    if len(plain) > 1:
+        raise UsageError("--resampling: one method, and others as BAND=METHOD")
+    if len(plain) == len(given):
+        return plain[0] if plain else None
     parts = [one.rpartition("=") for one in given]
     return {band or "*": method for band, _, method in parts}
 
