@@ -401,7 +401,7 @@ HEADS = [b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08", b"II\x2b\0\x08\0\0\0\x10", b""]
 
 @settings(max_examples=200)
 @given(
-    head=st.sampled_from([b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08", b"II\x2b\0\x08\0\0\0\x10", b""]),
+    head=st.sampled_from(HEADS),
     rest=st.binary(max_size=400),
 )
 def test_any_bytes_are_no_tiff(head: bytes, rest: bytes) -> None:
