@@ -8,7 +8,6 @@ Files in the target that mosaic didn't write (scenes that lie inside it) go alon
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
 import os
@@ -20,10 +19,8 @@ from pathlib import Path
 
 from mosaic.catalog.layout import is_mosaic, read_collection
 from mosaic.errors import CatalogError, CatalogExistsError, InputError, UsageError
-from mosaic.files import is_full, lock
+from mosaic.files import exchange, is_full, lock
 
-_AT_FDCWD = -100
-_RENAME_EXCHANGE = 2
 _MARK = ".unfinished"
 """File in a build's folder until the build is whole."""
 
@@ -206,35 +203,6 @@ def _replace(old: Path, new: Path) -> None:
     fresh = new.with_name(f".{new.name}.{os.getpid()}")
     os.link(old, fresh, follow_symlinks=False)
     fresh.replace(new)
-
-
-def exchange(one: Path, other: Path) -> None:
-    """Two folders change places: in one step where the system can, else in three renames."""
-    if _renameat2(one, other):
-        return
-    aside = other.with_name(f".{other.name}.old-{os.getpid()}")
-    other.rename(aside)
-    try:
-        one.rename(other)
-    except OSError:
-        aside.rename(other)
-        raise
-    aside.rename(one)
-
-
-def _renameat2(one: Path, other: Path) -> bool:
-    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if call is None:
-        return False
-    done = call(
-        _AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), ctypes.c_uint(_RENAME_EXCHANGE)
-    )
-    if done == 0:
-        return True
-    number = ctypes.get_errno()
-    if number in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
-        return False  # an older kernel, or a file system that can't
-    raise OSError(number, os.strerror(number), str(other))
 
 
 def recover(target: Path) -> None:

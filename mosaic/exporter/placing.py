@@ -6,9 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
-from mosaic.builder.publish import exchange
 from mosaic.errors import ExportError, ExportExistsError, UsageError
-from mosaic.files import settled
+from mosaic.files import exchange, settled
 
 _STORES = ("zarr.json", ".zgroup", ".zmetadata")
 

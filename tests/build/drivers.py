@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 import mosaic
+from mosaic import files
 from mosaic.builder import make, publish, repack, rewrite, update
 from mosaic.catalog.gti import read_xml
 from mosaic.cli import main
@@ -28,7 +29,7 @@ assert verbs()
 
 def without_exchange() -> None:
     """As on a system without renameat2."""
-    publish._renameat2 = lambda one, other: False
+    files._renameat2 = lambda one, other: False
 
 
 def build(items: str, out: str, res: float, exchange: bool, ready: Connection) -> None:

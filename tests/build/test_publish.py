@@ -19,7 +19,7 @@ import rasterio
 from click.testing import Result
 
 import mosaic
-from mosaic import plot
+from mosaic import files, plot
 from mosaic.builder import publish
 from mosaic.errors import CatalogError, CatalogExistsError
 from tests.build import drivers
@@ -81,7 +81,7 @@ def test_overwrite_replaces_all(
     mosaic.build(small, out, slices="day")
     assert (out / "B04_2025-06-01.gti").exists()
     if not exchange:
-        monkeypatch.setattr(publish, "_renameat2", lambda one, other: False)
+        monkeypatch.setattr(files, "_renameat2", lambda one, other: False)
     (out / "B04.gti.gpkg.aux.xml").write_text("statistics of the old index")
     (out / "B04.gti.gpkg-wal").write_bytes(b"log of the old database")
     mosaic.build(small, out, res=120, overwrite=True)
@@ -96,7 +96,7 @@ def test_exchange_is_one_step_here(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / name).touch()
-    if not publish._renameat2(tmp_path / "a", tmp_path / "b"):
+    if not files._renameat2(tmp_path / "a", tmp_path / "b"):
         pytest.skip("this system has no renameat2: exchanges are made of renames")
     assert (tmp_path / "a" / "b").exists()
     assert (tmp_path / "b" / "a").exists()
@@ -253,8 +253,8 @@ def test_what_lies_in_the_folder_stays(inside: Path, tmp_path: Path) -> None:
         assert {name: after[name] for name in before} == before
         check_whole(inside, res)
     assert (inside / "S2_32_0_0" / "B04.tif").stat().st_ino == inode  # linked, not copied
-    files = orjson.loads((inside / "collection.json").read_bytes())["mosaic:files"]
-    assert set(snapshot(inside)) == set(before) | set(files)
+    own = orjson.loads((inside / "collection.json").read_bytes())["mosaic:files"]
+    assert set(snapshot(inside)) == set(before) | set(own)
     rows = read_rows(inside / "B04.gti.gpkg")
     assert sorted(rows) == sorted(f"S2_3{z}_{r}_0/B04.tif" for z in (2, 3) for r in (0, 1))
     pixels = read(inside / "B04.gti.gpkg")
