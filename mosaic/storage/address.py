@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
-from mosaic.errors import UnknownSchemeError, UnreachableError
+from mosaic.errors import UnknownSchemeError, UnreachableError, UsageError, redact
 from mosaic.settings import bucket_provider, provider_of
 
 # query fields of the signatures of AWS, Google, Azure, CloudFront, and common tokens
@@ -122,6 +122,19 @@ def behind(gateway: str, href: str) -> str:
         kept = [f for f in fields.split("&") if not _SIGNATURE.fullmatch(f.partition("=")[0])]
         rest = f"{path}?{'&'.join(kept)}" if kept else path
     return f"{gateway}/raw/{url_path(f'{scheme}://{rest}')}"
+
+
+def gateway_of(url: str) -> str:
+    """A gateway's URL as hrefs are put behind it; empty for none. Raises UsageError."""
+    base = url.rstrip("/").removesuffix("/catalogs")
+    try:
+        parts = urlsplit(base)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query
+    except ValueError:
+        good = False
+    if url and not good:
+        raise UsageError(f"via={redact(url)!r} is no URL of a gateway, such as http://host:8790")
+    return base
 
 
 def _file(path: str, *, quoted: bool) -> Address:

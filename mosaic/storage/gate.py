@@ -12,13 +12,10 @@ import threading
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
-from uuid import uuid4
 
 from mosaic import bridge
-from mosaic.errors import UsageError, redact
 from mosaic.settings import CacheSettings, Limits, Retry, limits_of, shared_limits_path
-from mosaic.storage.address import Address, address, behind
+from mosaic.storage.address import Address, address, behind, gateway_of
 from mosaic.storage.answer import Meta
 from mosaic.storage.cache import Block
 from mosaic.storage.local import version
@@ -36,7 +33,6 @@ if TYPE_CHECKING:
 _ADDRESSES = 100_000  # hrefs whose address is remembered
 _CATALOGS = 4  # that stay open
 _HEADS = 1024  # headers that stay parsed
-_ARRIVED = 8  # gates that came from other processes stay between two tasks
 _AT_GATEWAY = Limits(concurrency=64, start=32)  # what it bears itself; storage's limits it knows
 # it says nothing while it waits for storage, and has repeated what fails
 _THROUGH_GATEWAY = Retry(attempts=4, stall=300.0, attempt=360.0, deadline=900.0)
@@ -64,7 +60,7 @@ class Gate:
         transports: Mapping[str, Transport] | None = None,
         via: str = "",
     ) -> None:
-        via = _gateway(via)
+        via = gateway_of(via)
         if via:
             limits, retry = limits or _AT_GATEWAY, retry or _THROUGH_GATEWAY
         self._settings = Settings(
@@ -79,7 +75,6 @@ class Gate:
         self._places = places_from_env()
         self._lock = threading.Lock()
         self._inner: Parts | None = None
-        self._name = ""
         self._remember()
         bridge.settle(self)
 
@@ -87,16 +82,9 @@ class Gate:
         return f"Gate({len(self._inner.origins) if self._inner else 0} origins)"
 
     def __reduce__(self) -> tuple[object, ...]:
-        # for workers of other processes: the settings travel, not what was read
-        if self is _default:
-            return default_gate, ()
-        via = self._settings.via
-        if via and _gates_via.get(via) is self:
-            return gate_via, (via,)
-        with _default_lock:
-            self._name = self._name or uuid4().hex
-            _travelled[self._name] = self
-        return _again, (self._settings, self._name)
+        from mosaic.storage.gates import travelling  # there, since they make gates
+
+        return travelling(self)
 
     def _remember(self) -> None:
         self.catalogs = Recent(_CATALOGS)
@@ -344,82 +332,3 @@ def _at_hand(
 
 
 _orphans: list[object] = []  # a parent's connections: a child must not run their destructors
-_default: Gate | None = None
-_default_lock = threading.Lock()
-
-
-_travelled: weakref.WeakValueDictionary[str, Gate] = weakref.WeakValueDictionary()
-_lately = Recent(_ARRIVED)
-
-
-def _again(told: Settings, name: str) -> Gate:
-    """One gate in this process for all that came with one of another: one budget, one cache."""
-    shared = told.shared_limits
-    with _default_lock:
-        found = _travelled.get(name)
-        if found is None:
-            found = _travelled[name] = Gate(
-                told.limits, told.cache, told.retry, sign=told.sign, shared_limits=shared,
-                via=told.via,
-            )  # fmt: skip
-            found._name = name
-    _lately.keep(name, found)
-    return found
-
-
-def _unlocked() -> None:
-    global _default_lock, _lately
-    _default_lock = threading.Lock()  # a thread of the parent may hold the old one
-    _lately = Recent(_ARRIVED)
-
-
-os.register_at_fork(after_in_child=_unlocked)
-
-
-def default_gate() -> Gate:
-    """The gate of this process, made with its settings when first asked for."""
-    global _default
-    with _default_lock:
-        if _default is None:
-            _default = Gate()
-        return _default
-
-
-_gates_via: dict[str, Gate] = {}
-
-
-def gate_via(url: str) -> Gate:
-    """The gate of this process through a gateway, made when first asked for. Raises UsageError."""
-    via = _gateway(url)
-    with _default_lock:
-        if via not in _gates_via:
-            _gates_via[via] = Gate(via=via)
-        return _gates_via[via]
-
-
-def chosen_gate(gate: Gate | None, via: str | None) -> Gate:
-    """The gate that a user gave, or that through a gateway, or this process's own.
-
-    Raises UsageError for both, and for a gateway's URL that can't be meant.
-    """
-    if gate is not None and via:
-        raise UsageError("give either gate= or via=; Gate(via=...) has both")
-    return gate or (gate_via(via) if via else default_gate())
-
-
-def _gateway(url: str) -> str:
-    """A gateway's URL as hrefs are put behind it."""
-    base = url.rstrip("/").removesuffix("/catalogs")
-    try:
-        parts = urlsplit(base)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query
-    except ValueError:
-        good = False
-    if url and not good:
-        raise UsageError(f"via={redact(url)!r} is no URL of a gateway, such as http://host:8790")
-    return base
-
-
-def stats() -> Stats:
-    """What this process asked of storage so far, per origin; reads well in a notebook."""
-    return default_gate().stats()

@@ -11,8 +11,7 @@ import pytest
 
 import mosaic
 from mosaic.settings import CacheSettings, Limits
-from mosaic.storage import Gate
-from mosaic.storage.gate import default_gate
+from mosaic.storage import Gate, default_gate
 from tests.support.range_server import RangeServer
 from tests.support.scenes import Scene, item_of, utm_scene, write_scene
 
