@@ -6,9 +6,13 @@ Sources: OGC Two Dimensional Tile Matrix Set (WebMercatorQuad), TileJSON 3.0.0, 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import escape
 
+import numpy as np
+import numpy.typing as npt
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
@@ -40,14 +44,51 @@ def tile(z: int, x: int, y: int, side: int = SIDE) -> GeoBox | None:
     return GeoBox((side, side), affine, "EPSG:3857")
 
 
-def beside(z: int, x: int, y: int, side: int = SIDE) -> tuple[GeoBox, tuple[slice, slice]]:
-    """The pixels of the four tiles that one of the level above covers; and where this one lies."""
-    first = tile(z, x - x % 2, y - y % 2, side)
-    if first is None or z == 0:
-        raise ValueError(f"there is no tile {z}/{x}/{y} that has others beside it")
-    down, right = y % 2 * side, x % 2 * side
-    four = GeoBox((2 * side, 2 * side), first.affine, first.crs)
-    return four, (slice(down, down + side), slice(right, right + side))
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Neighbouring tiles of one level."""
+
+    x: int
+    """Column of the first."""
+    y: int
+    """Row of the first."""
+    across: int
+    """Columns."""
+    down: int
+    """Rows."""
+
+    def grid(self, z: int, side: int = SIDE) -> GeoBox:
+        """The pixels of all of them."""
+        first = tile(z, self.x, self.y, side)
+        if first is None:
+            raise ValueError(f"there is no tile {z}/{self.x}/{self.y}")
+        return GeoBox((self.down * side, self.across * side), first.affine, first.crs)
+
+    def place(self, x: int, y: int, side: int = SIDE) -> tuple[slice, slice]:
+        """Where one of them lies in these pixels."""
+        down, right = (y - self.y) * side, (x - self.x) * side
+        return slice(down, down + side), slice(right, right + side)
+
+
+def blocks(tiles: Iterable[tuple[int, int]], most: int) -> dict[tuple[int, int], Block]:
+    """The block in which each of some tiles (x, y) is read; ``most``: tiles of a block's side.
+
+    Of a block more than half are among them, so that little is read that nobody asked for.
+    """
+    found = np.array(sorted(set(tiles)), np.int64).reshape(-1, 2)
+    return dict(_blocks(found, most)) if len(found) else {}
+
+
+def _blocks(tiles: npt.NDArray[np.int64], most: int) -> Iterator[tuple[tuple[int, int], Block]]:
+    low, size = tiles.min(0), np.ptp(tiles, axis=0) + 1
+    if size.max() <= most and size.prod() < 2 * len(tiles):
+        block = Block(*low.tolist(), *size.tolist())
+        yield from (((x, y), block) for x, y in tiles.tolist())
+        return
+    axis = int(size.argmax())
+    first = tiles[:, axis] < low[axis] + (size[axis] + 1) // 2
+    yield from _blocks(tiles[first], most)
+    yield from _blocks(tiles[~first], most)
 
 
 def levels(pixel: float, geographic: bool, bbox: tuple[float, ...]) -> tuple[int, int]:

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -22,9 +21,10 @@ from mosaic.errors import UsageError
 from mosaic.gateway.catalogs import Catalogs
 from mosaic.gateway.images import KINDS, geotiff, picture
 from mosaic.gateway.kept import Kept
-from mosaic.gateway.pyramid import beside, levels, tile, tilejson, wmts
+from mosaic.gateway.pyramid import levels, tile, tilejson, wmts
 from mosaic.gateway.served import Served
 from mosaic.gateway.style import Style, colours, computed, figures, styled
+from mosaic.gateway.together import Together
 from mosaic.leash import Leash
 from mosaic.storage import Gate
 from mosaic.storage.answer import Meta
@@ -33,8 +33,6 @@ from mosaic.version import __version__
 
 _KINDS = {**KINDS, "json": "application/json"}
 _THREADS = 4
-_KEPT = 64 << 20
-"""Bytes of numbers that are kept to be shown in other colours."""
 
 
 class Tiles:
@@ -47,7 +45,7 @@ class Tiles:
         self._gate = gate
         self._kept = kept
         self._base = base
-        self._numbers: Kept[Reading] = Kept(_KEPT, _size)
+        self._together = Together()
         # a read waits on the background loop, so neither it nor its pool can do that
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="mosaic-tiles")
 
@@ -86,10 +84,9 @@ class Tiles:
     async def _drawn(
         self, served: Served, style: Style, place: tuple[int, int, int], kind: str
     ) -> bytes:
-        """A tile as a file.
+        """A tile as a file: read with those that are asked for at the same moment.
 
-        Four are read at once: who asks for one asks for those beside it, and a read of four takes
-        little more than of one. Where not all of a tile could be read so, it is read alone.
+        Where not all of it could be read so, it is read alone: then it is an error.
         """
         loop = asyncio.get_running_loop()
 
@@ -102,12 +99,11 @@ class Tiles:
 
         grid = tile(*place, style.size)
         assert grid is not None
-        got = None
-        if place[0] > shown_levels(served)[0]:
-            four, here = beside(*place, style.size)
-            key = served.stamp, served.name, style.bands, style.datetime, style.resampling, four
-            got = part(await self._numbers.get(key, lambda: read(four, "ignore")), here, grid)
-        if got is None or not got.covered.all():
+        how = served.stamp, served.name, style.bands, style.datetime, style.resampling
+        got = await self._together.numbers(
+            how, place, style.size, lambda all_: read(all_, "ignore")
+        )
+        if not got.covered.all():
             got = await read(grid, "raise")
         return await loop.run_in_executor(self._threads, drawn, served, got, style, grid, kind)
 
@@ -153,12 +149,6 @@ def numbers(served: Served, gate: Gate, style: Style, grid: GeoBox, errors: str)
     )
 
 
-def part(got: Reading, here: tuple[slice, slice], grid: GeoBox) -> Reading:
-    """The pixels of one tile, of those of more."""
-    values, valid, covered = (one[:, *here] for one in (got.values, got.valid, got.covered))
-    return replace(got, values=values, valid=valid, covered=covered, geobox=grid)
-
-
 def drawn(served: Served, got: Reading, style: Style, grid: GeoBox, kind: str) -> bytes:
     """A tile as a file, or its figures, of values with their declared scale and offset.
 
@@ -183,10 +173,6 @@ def drawn(served: Served, got: Reading, style: Style, grid: GeoBox, kind: str) -
     if not style.rescale and not _bytes(got.values, style):
         raise UsageError("numbers like these need rescale=LOW,HIGH to be shown")
     return picture(kind, colours(style, values, there))
-
-
-def _size(got: Reading) -> int:
-    return int(got.values.nbytes + got.valid.nbytes + got.covered.nbytes)
 
 
 def _bytes(values: np.ndarray[Any, Any], style: Style) -> bool:
