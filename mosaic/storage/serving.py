@@ -134,7 +134,10 @@ class Answers:
     async def _meta(self, href: str) -> Meta:
         meta = self._gate.meta(href)
         if meta is None or meta.size is None:
-            data = await self._gate.get_range_async(href, start=0, length=_BLOCK)
+            try:
+                data = await self._gate.get_range_async(href, start=0, length=_BLOCK)
+            except OutOfRangeError:  # of a range from its beginning: it is empty
+                return self._gate.meta(href) or Meta(0)
             meta = self._gate.meta(href) or Meta()
             if meta.size is None and len(data) < _BLOCK:
                 meta = Meta(len(data), meta.etag, meta.modified)

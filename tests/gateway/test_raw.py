@@ -126,6 +126,40 @@ def test_what_fails_is_told(
     assert ask(raw(gateway, server.url(NAME)))[0] == 200  # no failure is kept
 
 
+def test_an_object_that_became_shorter(serve: Serve, remote: Path, server: RangeServer) -> None:
+    """It is read anew, also where only its end was asked for."""
+    url = raw(serve(remote), server.url(NAME))
+    server.objects[NAME] = bytes(range(256)) * 4000
+    end = {"Range": "bytes=900000-900009"}
+    assert ask(url, Range="bytes=0-9")[0] == 206
+    server.objects[NAME], server.behaviour.etag = server.objects[NAME][:300_000], "v2"
+    status, _, body = ask(url, **end)
+    assert (status, b"changed" in body) == (502, True)
+    status, told, _ = ask(url, **end)
+    assert (status, told["content-range"], told["etag"]) == (416, "bytes */300000", '"v2"')
+    assert ask(url)[::2] == (200, server.objects[NAME])
+
+
+def test_an_object_without_bytes(serve: Serve, tmp_path: Path, server: RangeServer) -> None:
+    built = publish(tmp_path, seam_scenes(64, 60.0, ("B04",), dates=1), server)
+    server.objects[NAME] = b""
+    own = tmp_path / "own"
+    mosaic.build(tmp_path / "scenes/items.json", own)
+    (tmp_path / "scenes" / NAME).write_bytes(b"")
+    for ranges in (True, False):
+        server.behaviour.ranges = ranges
+        gateway = serve(built, own)
+        for url in (
+            raw(gateway, server.url(NAME)),
+            raw(gateway, str(tmp_path / "scenes" / NAME)),
+        ):
+            for method in ("HEAD", "GET"):
+                status, told, body = ask(url, method)
+                assert (status, told["content-length"], body) == (200, "0", b"")
+            status, told, _ = ask(url, Range="bytes=0-9")
+            assert (status, told["content-range"]) == (416, "bytes */0")
+
+
 def test_a_redirect_elsewhere_is_refused(serve: Serve, remote: Path, server: RangeServer) -> None:
     data = server.objects[NAME]
     with RangeServer({NAME: data, f"internal/{NAME}": b"secret" * 1000}) as internal:
