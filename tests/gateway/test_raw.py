@@ -48,7 +48,10 @@ def test_ranges_and_versions(serve: Serve, remote: Path, server: RangeServer) ->
     for text in (f"bytes={size}-", "bytes=-0", "bytes=5-4"):
         status, told, _ = ask(url, Range=text)
         assert (status, told["content-range"]) == (416, f"bytes */{size}")
-    assert ask(url, Range="lines=1-2")[::2] == (200, data)
+    for text in ("lines=1-2", "lines=1-2,5-6", "bytes=", "bytes=,", "bytes=x", "Range"):
+        assert ask(url, Range=text)[::2] == (200, data)  # one that may be, or must be, ignored
+    for text in ("bytes=0-9,", "bytes=, 0-9", "Bytes=0-9"):
+        assert ask(url, Range=text)[::2] == (206, data[:10])
     # one range at a time: ten thousand would cost more than they look
     assert ask(url, Range="bytes=0-1,5-6")[0] == 416
     assert ask(url, Range="bytes=" + ",".join(f"{i}-{i}" for i in range(800)))[0] == 416
@@ -64,6 +67,41 @@ def test_ranges_and_versions(serve: Serve, remote: Path, server: RangeServer) ->
         assert ask(url, method)[0] == 405
     assert server.counts.heads == 0
     assert server.counts.bytes == size  # every byte once, however often it was read here
+
+
+def test_what_a_reader_has_or_wants(serve: Serve, remote: Path, server: RangeServer) -> None:
+    """RFC 9110, 13.2.2: the stronger of two conditions decides, and of dates, the day."""
+    day, before, after = (f"Fri, {n:02} Mar 2024 10:00:00 GMT" for n in (15, 8, 22))
+    server.behaviour.modified, server.behaviour.etag = day, "a,b"
+    url = raw(serve(remote), server.url(NAME))
+    assert ask(url)[1]["last-modified"] == day
+    for headers, want in (
+        ({"If_None_Match": '"x", "a,b"'}, 304),
+        ({"If_None_Match": '"a'}, 200),
+        ({"If_Match": 'W/"x","a,b"'}, 200),
+        ({"If_Match": '"a'}, 412),
+        ({"If_Modified_Since": before}, 200),
+        ({"If_Modified_Since": day}, 304),
+        ({"If_Modified_Since": after}, 304),
+        ({"If_Modified_Since": "yesterday"}, 200),
+        ({"If_Modified_Since": "Fri, 15 Mar 99999999999 10:00:00 GMT"}, 200),
+        ({"If_Modified_Since": after, "If_None_Match": '"x"'}, 200),
+        ({"If_Modified_Since": before, "If_None_Match": '"a,b"'}, 304),
+        ({"If_Unmodified_Since": before}, 412),
+        ({"If_Unmodified_Since": day}, 200),
+        ({"If_Unmodified_Since": before, "If_Match": '"a,b"'}, 200),
+        ({"If_Unmodified_Since": after, "If_Match": '"x"'}, 412),
+        ({"If_Unmodified_Since": before, "If_None_Match": '"a,b"'}, 412),
+    ):
+        assert ask(url, **headers)[0] == want, headers
+        assert ask(url, "HEAD", **headers)[0] == want, headers
+    server.behaviour.etag = ""
+    url = raw(serve(remote), server.url(NAME))
+    assert "etag" not in ask(url)[1]
+    assert ask(url, If_None_Match="*")[0] == 304
+    assert ask(url, If_None_Match='""')[0] == 200
+    assert ask(url, Range="bytes=0-9", If_Range=day)[0] == 206
+    assert ask(url, Range="bytes=0-9", If_Range=before)[0] == 200
 
 
 def test_only_assets_of_the_catalogs(serve: Serve, remote: Path, server: RangeServer) -> None:
