@@ -12,7 +12,8 @@ import pytest
 import mosaic
 from mosaic.gateway.app import Gateway
 from mosaic.gateway.members import Members
-from mosaic.settings import Retry
+from mosaic.settings import CacheSettings, Retry
+from mosaic.storage import Gate
 from mosaic.storage.address import url_path
 from tests.gateway.conftest import Serve
 from tests.support.range_server import RangeServer
@@ -102,6 +103,26 @@ def test_what_a_reader_has_or_wants(serve: Serve, remote: Path, server: RangeSer
     assert ask(url, If_None_Match='""')[0] == 200
     assert ask(url, Range="bytes=0-9", If_Range=day)[0] == 206
     assert ask(url, Range="bytes=0-9", If_Range=before)[0] == 200
+
+
+def test_versions_by_odd_names(
+    serve: Serve, remote: Path, server: RangeServer, tmp_path: Path
+) -> None:
+    """Whatever a server calls a version: it can be told, kept on disk, and told from another."""
+    tags = set()
+    for odd in ("é", "ü", "\x7f", "a\tb", 'a"b'):
+        server.behaviour.etag = odd
+        url = raw(serve(remote), server.url(NAME))
+        status, told, body = ask(url)
+        assert (status, body) == (200, server.objects[NAME])
+        assert told["etag"].isascii()
+        tags.add(told["etag"])
+        for _ in range(2):
+            gate = Gate(cache=CacheSettings(disk=tmp_path))
+            assert gate.get_range(server.url(NAME), start=0, length=4) == body[:4]
+            gate.flush()
+            gate.close()
+    assert len(tags) == 5
 
 
 def test_only_assets_of_the_catalogs(serve: Serve, remote: Path, server: RangeServer) -> None:
