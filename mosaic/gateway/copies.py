@@ -68,7 +68,9 @@ def made(served: Served, site: Site, file: str, target: Path) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _maker(file)(served, site, source, target)
-    except (OSError, sqlite3.Error, pa.ArrowException, orjson.JSONDecodeError) as error:
+    except CatalogError:
+        raise
+    except Exception as error:  # a spoiled file is no fault of whoever asks for it
         raise CatalogError(f"{source} can't be served ({type(error).__name__}: {error})") from error
     return target
 
