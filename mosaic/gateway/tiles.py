@@ -16,6 +16,7 @@ from aiohttp import web
 from odc.geo.geobox import GeoBox
 
 import mosaic
+from mosaic.cube.looks import bands_of
 from mosaic.cube.scripts import Reading
 from mosaic.engine.reading import chosen
 from mosaic.errors import UsageError
@@ -200,8 +201,13 @@ def _style(request: web.Request, served: Served) -> Style:
         raise UsageError("only rescale may be given more than once")
     query = {name: request.query[name] for name in request.query}
     rescale = request.query.getall("rescale", [])
-    opened = served.opened
-    return styled(query, rescale, list(opened.assets), lambda names: len(chosen(opened, names)))
+    opened, document = served.opened, served.document
+    return styled(
+        query,
+        rescale,
+        lambda: bands_of(opened, document),
+        lambda names: len(chosen(opened, names)),
+    )
 
 
 def _bbox(served: Served) -> tuple[float, ...]:

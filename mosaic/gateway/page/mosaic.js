@@ -22,7 +22,7 @@ export class Mosaic {
 
   /** Show what was chosen: nothing is asked for again that is shown already. */
   async show(state) {
-    const asked = JSON.stringify(style(state, this.legend));
+    const asked = JSON.stringify(style(state));
     if (asked === this.asked) return;
     this.asked = asked;
     this.turn++;

@@ -10,15 +10,10 @@ export class Picture {
     this.legend = legend;
     this.choose = choose;
     const names = legend.bands.map((band) => band.name);
-    const single = legend.bands.filter((band) => band.bands === 1).map((band) => band.name);
-    for (const id of ["red", "green", "blue"]) choices(by(id), single, "");
-    choices(by("band"), names, "");
+    for (const id of ["red", "green", "blue", "band"]) choices(by(id), names, "");
     choices(by("colormap"), Object.keys(legend.colormaps), "");
     for (const id of SELECTS) by(id).onchange = () => this.changed(id !== "colormap");
-    for (const one of this.radios()) {
-      one.onchange = () => this.changed(true);
-      one.disabled = one.value === "rgb" && !single.length;
-    }
+    for (const one of this.radios()) one.onchange = () => this.changed(true);
     by("expression").onchange = () => this.changed(true);
     const range = calm(() => this.changed(false), 400);
     by("low").oninput = by("high").oninput = range;

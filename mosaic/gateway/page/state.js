@@ -52,20 +52,18 @@ export function content(state) {
   return { ...asked, datetime: state.time };
 }
 
-/** What tiles are asked for; `bands` of the mosaic tell which have a colour map. */
-export function style(state, legend) {
-  const band = legend.bands.find((one) => one.name === state.band);
-  const single = state.mode === "expression" || (state.mode === "band" && band.bands === 1);
+/** What tiles are asked for. */
+export function style(state) {
   return {
     ...content(state),
     rescale: state.rescale?.join(","),
-    colormap: single && state.colormap !== "gray" ? state.colormap : "",
+    colormap: state.mode !== "rgb" && state.colormap !== "gray" ? state.colormap : "",
     size: devicePixelRatio > 1 ? "512" : "",
   };
 }
 
 function example(names) {
-  const plain = names.filter((name) => /^[A-Za-z_]\w*$/.test(name));
+  const plain = names.filter((name) => /^[A-Za-z_]\w*(\.[1-9]\d*)?$/.test(name));
   if (plain.length < 2) return plain[0] ?? "";
   return `(${plain[1]} - ${plain[0]}) / (${plain[1]} + ${plain[0]})`;
 }
