@@ -23,7 +23,7 @@ from mosaic.errors import UsageError
 from mosaic.gateway.catalogs import Catalogs
 from mosaic.gateway.images import KINDS, geotiff, picture
 from mosaic.gateway.kept import Kept
-from mosaic.gateway.pyramid import beside, levels, tile, tilejson, wmts
+from mosaic.gateway.pyramid import METRES, beside, levels, tile, tilejson, wmts
 from mosaic.gateway.served import Served
 from mosaic.gateway.style import Style, colours, computed, figures, styled
 from mosaic.leash import Leash
@@ -218,4 +218,8 @@ def shown_levels(served: Served) -> tuple[int, int]:
     """The coarsest and the finest level of a mosaic's tiles."""
     grid = served.opened.grid
     pixel = min(abs(grid.affine.a), abs(grid.affine.e))
-    return levels(pixel, bool(grid.crs and grid.crs.geographic), _bbox(served))
+    if grid.crs is not None and grid.crs.geographic:
+        return levels(pixel * METRES, True, _bbox(served))
+    if grid.crs is not None:
+        pixel *= grid.crs.proj.axis_info[0].unit_conversion_factor  # feet, say
+    return levels(pixel, served.opened.crs == "EPSG:3857", _bbox(served))
