@@ -88,7 +88,7 @@ def show(tab: Tab, gateway: Gateway) -> Open:
     return show
 
 
-def seen(tab: Tab) -> tuple[np.ndarray, np.ndarray]:
+def seen(tab: Tab, lon: float = LON, lat: float = LAT) -> tuple[np.ndarray, np.ndarray]:
     """(h, w, 3) the map's pixels without what lies over them, and (2, h, w) lon and lat."""
     tab.until(READY)
     tab.run("""(() => {
@@ -99,11 +99,11 @@ def seen(tab: Tab) -> tuple[np.ndarray, np.ndarray]:
     width, height = tab.run("(({clientWidth: w, clientHeight: h}) => [w, h])(map)")
     pixels = tab.picture()[:height, :width]
     side = 256 * 2**ZOOM
-    middle = (LON + 180) / 360 * side, (1 - math.asinh(math.tan(math.radians(LAT))) / math.pi) / 2
+    middle = (lon + 180) / 360 * side, (1 - math.asinh(math.tan(math.radians(lat))) / math.pi) / 2
     left, top = round(middle[0] - width / 2), round(middle[1] * side - height / 2)
     x, y = np.meshgrid(np.arange(width) + left + 0.5, np.arange(height) + top + 0.5)
-    lat = np.degrees(np.arctan(np.sinh(math.pi * (1 - 2 * y / side))))
-    return pixels, np.stack([x / side * 360 - 180, lat])
+    north = np.degrees(np.arctan(np.sinh(math.pi * (1 - 2 * y / side))))
+    return pixels, np.stack([x / side * 360 - 180, north])
 
 
 def shares(places: np.ndarray) -> np.ndarray:
@@ -245,6 +245,37 @@ def test_what_cant_be_read_is_shown_as_such(show: Open, upstream: RangeServer, b
             assert tab.run("document.querySelectorAll('.tile:not([data-failed])').length") > 0
     finally:
         upstream.behaviour.forbidden = ""
+
+
+def test_a_picture_is_shown_beside_what_cant_be_read(
+    show: Open, upstream: RangeServer, built: Path
+) -> None:
+    """Also where nobody chose the ends of the scale: those of what can be read."""
+    here = f"map={ZOOM}/{LAT}/{LON}&show=band&band=B04&footprints=0"
+    try:
+        upstream.behaviour.forbidden = "S2_33_0_1/B04.tif"
+        with served(built) as fresh:
+            tab = show(here, base=fresh.url)
+            tab.until(f"location.hash.includes('rescale=') && {READY}")
+            assert "S2_33_0_1" in tab.run("notice.textContent")
+            assert tab.run("document.querySelectorAll('.tile:not([data-failed])').length") > 0
+        upstream.behaviour.forbidden = "B04.tif"
+        with served(built) as fresh:
+            tab = show(here, base=fresh.url)
+            tab.until("notice.className === 'wrong' && notice.textContent.includes('B04.tif')")
+            assert "rescale" not in tab.run("location.hash")
+    finally:
+        upstream.behaviour.forbidden = ""
+
+
+def test_the_first_scale_is_of_all_that_is_in_view(show: Open) -> None:
+    """Of one band hardly anything is cut, wherever the tiles' edges lie."""
+    for lon, lat in ((12.0, 47.5), (12.05, 47.47), (11.93, 47.52)):
+        tab = show(f"map=12/{lat}/{lon}&show=band&band=B03&footprints=0")
+        low, high = tab.until("location.hash.includes('rescale=') && [low.value, high.value]")
+        _, places = seen(tab, lon, lat)
+        values = shares(places)[..., 1] * SCALE
+        assert np.mean((values < float(low)) | (values > float(high))) < 0.06
 
 
 def test_from_far_it_shows_where_the_mosaic_lies(show: Open) -> None:
