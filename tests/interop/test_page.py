@@ -204,6 +204,12 @@ def test_the_picker_shows_bands_and_expressions(show: Open) -> None:
     assert "no arithmetic" in tab.run("document.querySelector('#refused').textContent")
     tab.run(f"{choose}(['expression', 'B04 - B03'])")
     tab.until("!document.querySelector('#refused').textContent && location.hash.includes('resc')")
+    tab.run(f"{choose}(['low', '1e6'])")
+    tab.until("refused.textContent === 'From must be less than To.'")
+    tab.run(f"{choose}(['expression', ''])")  # what it began with
+    tab.until("!refused.textContent && expression.value === '(B03 - B04) / (B03 + B04)'")
+    tab.run(f"{choose}(['expression', 'B04 - B03'])")
+    tab.until("expression.value === 'B04 - B03' && location.hash.includes('resc') && high.value")
     low, high = tab.run("[low.valueAsNumber, high.valueAsNumber]")
     tab.until(f"document.querySelectorAll('.leaflet-layer').length === 1 && {READY}")
     pixels, places = seen(tab)

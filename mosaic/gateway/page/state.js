@@ -15,7 +15,7 @@ export function read(hash, legend) {
     mode: MODES.includes(told.get("show")) ? told.get("show") : legend.rgb ? "rgb" : "band",
     rgb: rgb.length === 3 && rgb.every((name) => names.includes(name)) ? rgb : suggested,
     band: names.includes(told.get("band")) ? told.get("band") : names[0],
-    expression: told.get("expression") ?? example(names),
+    expression: told.get("expression") || example(names),
     colormap: Object.hasOwn(legend.colormaps, told.get("colormap")) ? told.get("colormap") : "viridis",
     rescale: range.length === 2 && range[0] < range[1] ? range : null,
     time: /^\d{4}(-\d\d){0,2}$/.test(told.get("time") ?? "") ? told.get("time") : "",
@@ -62,7 +62,8 @@ export function style(state) {
   };
 }
 
-function example(names) {
+/** Some arithmetic on the first bands. */
+export function example(names) {
   const plain = names.filter((name) => /^[A-Za-z_]\w*(\.[1-9]\d*)?$/.test(name));
   if (plain.length < 2) return plain[0] ?? "";
   return `(${plain[1]} - ${plain[0]}) / (${plain[1]} + ${plain[0]})`;
