@@ -11,13 +11,14 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
+import mosaic
 from mosaic.gateway.app import Gateway
 from mosaic.gateway.options import Options
 from mosaic.settings import Retry
 from tests.interop.conftest import made_root
 from tests.support.browser import Tab, browser
 from tests.support.range_server import RangeServer
-from tests.support.scenes import ramp, seam_scenes
+from tests.support.scenes import Scene, ramp, seam_scenes, utm_scene, write_scenes
 from tests.support.upstream import publish
 
 pytestmark = pytest.mark.interop
@@ -56,6 +57,31 @@ def served(built: Path) -> Gateway:
 @pytest.fixture(scope="module")
 def gateway(built: Path) -> Iterator[Gateway]:
     with served(built) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def scattered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """Three small scenes, far from each other, of two months and years."""
+    places = (("a", 32632, 9.0, "2025-06-01"), ("b", 32633, 15.0, "2025-06-20"))
+    told = [*places, ("c", 32636, 33.0, "2026-01-05")]
+    scenes = [
+        utm_scene(name, crs, lon, 47.5, 64, 10.0, datetime=f"{day}T10:00:00Z")
+        for name, crs, lon, day in told
+    ]
+    yield from small(tmp_path_factory.mktemp("scattered"), scenes, dst_crs="EPSG:4326")
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """One scene."""
+    yield from small(tmp_path_factory.mktemp("alone"), [utm_scene("a", 32632, LON, LAT, 64, 60.0)])
+
+
+def small(home: Path, scenes: list[Scene], **options: Any) -> Iterator[Gateway]:
+    """A gateway of a mosaic of files."""
+    mosaic.build(write_scenes(home, scenes), home / "mosaic", **options)
+    with served(home / "mosaic") as running:
         yield running
 
 
@@ -160,8 +186,13 @@ def test_the_slider_shows_one_day(show: Open) -> None:
     """The second day's scenes have gaps, through which the first day's show no more."""
     tab = show(f"{HERE}&footprints=0")
     tab.run("document.querySelector('#time').focus()")
-    for key, code in (("ArrowRight", 39), ("ArrowLeft", 37), ("End", 35)):
+    for key, code, day in (
+        ("ArrowRight", 39, "2025-06-01"),  # all of them are left of the first
+        ("ArrowLeft", 37, "all dates"),
+        ("End", 35, "2025-06-06"),
+    ):
         tab.key(key, code)
+        assert tab.run("document.querySelector('#when').textContent") == day
     tab.until("location.hash.includes('time=2025-06-06')")
     tab.until(f"document.querySelectorAll('.leaflet-layer').length === 1 && {READY}")
     assert tab.run("document.querySelector('#when').textContent") == "2025-06-06"
@@ -177,6 +208,29 @@ def test_the_slider_shows_one_day(show: Open) -> None:
     pixels, places = seen(tab)
     assert close(pixels, 255 * shares(places)).all()
     assert tab.complaints == []
+
+
+def test_a_time_stays_when_it_is_told_otherwise(show: Open, scattered: Gateway) -> None:
+    tab = show("time=2025-06-20&rescale=0,1", base=scattered.url)
+    assert tab.run("facts.textContent") == "3 items in EPSG:4326 · 2025-06-01 to 2026-01-05"
+    choose = "(unit.value = '%s', unit.onchange())"
+    for unit, want in (("month", "2025-06"), ("year", "2025"), ("day", "2025-06-01")):
+        tab.run(choose % unit)
+        tab.until(f"location.hash.includes('time={want}&by={unit}')")
+        assert tab.run("[document.querySelector('#when').textContent, all.ariaPressed]") == [
+            want,
+            "false",
+        ]
+    tab = show("time=1999-01-01&rescale=0,1", base=scattered.url)  # of another build, say
+    assert tab.run(
+        "[document.querySelector('#when').textContent, location.hash.includes('1999')]"
+    ) == ["all dates", False]
+
+
+def test_where_there_is_one_day_there_is_no_slider(show: Open, alone: Gateway) -> None:
+    tab = show("", base=alone.url)
+    assert tab.run("timeline.hidden")
+    assert tab.run("facts.textContent") == "1 item in EPSG:32632 · 2025-06-01"
 
 
 def test_the_picker_shows_bands_and_expressions(show: Open) -> None:

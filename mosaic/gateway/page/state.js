@@ -18,13 +18,16 @@ export function read(hash, legend) {
     expression: told.get("expression") || example(names),
     colormap: Object.hasOwn(legend.colormaps, told.get("colormap")) ? told.get("colormap") : "viridis",
     rescale: range.length === 2 && range[0] < range[1] ? range : null,
-    time: /^\d{4}(-\d\d){0,2}$/.test(told.get("time") ?? "") ? told.get("time") : "",
+    time: legend.days.some(([day]) => of(day).includes(told.get("time"))) ? told.get("time") : "",
     unit: told.get("by") ?? "",
     footprints: told.get("footprints") !== "0",
     view: view.length === 3 && view.every(Number.isFinite) ? view : null,
     theme: THEMES.includes(told.get("theme")) ? told.get("theme") : "",
   };
 }
+
+/** A day, its month, its year. */
+const of = (day) => [day, day.slice(0, 7), day.slice(0, 4)];
 
 /** The hash of choices, legible. */
 export function written(state) {
