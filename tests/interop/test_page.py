@@ -210,6 +210,44 @@ def test_the_slider_shows_one_day(show: Open) -> None:
     assert tab.complaints == []
 
 
+def test_who_steps_on_waits_for_nothing_passed(
+    show: Open, upstream: RangeServer, built: Path
+) -> None:
+    with served(built) as fresh:
+        tab = show(f"{HERE}&show=band&band=B04", base=fresh.url)
+        layers = "document.querySelectorAll('.leaflet-layer').length"
+        tab.until(f"{layers} === 1 && {READY}")
+        upstream.behaviour.latency = 3.0
+        try:
+            for band in ("B03", "B02"):
+                tab.run(f"location.hash = location.hash.replace(/band=B0./, 'band={band}')")
+                tab.until(f"{layers} > 1")
+                tab.run("new Promise((done) => setTimeout(done, 300))")
+                assert tab.run(layers) == 2  # what was seen, and what is awaited
+        finally:
+            upstream.behaviour.latency = 0.0
+
+
+def test_what_failed_beyond_180_is_forgotten_when_it_is_left(
+    show: Open, upstream: RangeServer, tmp_path: Path
+) -> None:
+    scenes = [
+        utm_scene("west", 32660, 179.9, 5.0, 64, 100.0),
+        utm_scene("east", 32601, -179.9, 5.0, 64, 100.0),
+    ]
+    built = publish(tmp_path, scenes, upstream)
+    upstream.behaviour.forbidden = "east/B04.tif"
+    try:
+        with served(built) as fresh:
+            tab = show(f"map=12/5/180.1&rescale=0,{SCALE}", base=fresh.url)
+            tab.until("notice.textContent.includes('east')")
+            tab.run("location.hash = location.hash.replace(/map=[^&]*/, 'map=12/5/185')")
+            tab.until(f"location.hash.includes('/185') && {READY.split(' && ')[0]}")
+            tab.until("notice.textContent === ''", 5)
+    finally:
+        upstream.behaviour.forbidden = ""
+
+
 def test_a_time_stays_when_it_is_told_otherwise(show: Open, scattered: Gateway) -> None:
     tab = show("time=2025-06-20&rescale=0,1", base=scattered.url)
     assert tab.run("facts.textContent") == "3 items in EPSG:4326 · 2025-06-01 to 2026-01-05"

@@ -95,16 +95,20 @@ export class Mosaic {
       bounds: [[south, west], [north, east < west ? east + 360 : east]],
       keepBuffer: 1,
     });
+    const drop = (some) => {
+      for (const one of some) if (this.layers.delete(one)) one.remove();
+    };
+    drop([...this.layers].filter((one) => !one.whole)); // who steps on waits for none of these
     const before = [...this.layers];
     this.layer = layer;
     this.layers.add(layer);
-    const drop = () => {
-      for (const one of before) if (this.layers.delete(one)) one.remove();
-    };
-    layer.on("load", drop);
+    layer.on("load", () => {
+      layer.whole = true;
+      drop(before);
+    });
     layer.on("loading load tileerror tileunload", () => this.tell());
     layer.addTo(this.map);
-    if (!layer.isLoading()) drop();
+    if (!layer.isLoading()) drop(before);
     this.tell();
   }
 
