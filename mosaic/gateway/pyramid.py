@@ -28,8 +28,8 @@ DEEPEST = 24
 """The finest level."""
 _COARSER = 6
 """Levels that are shown above a mosaic's own resolution: above, a tile needs too many scenes."""
-_METRES = 111_319.49
-"""A degree of longitude at the equator."""
+METRES = 2 * HALF / 360
+"""Metres of the pyramid in a degree of longitude."""
 _SCALE = 0.00028
 """Metres of a rendered pixel, by which WMTS counts its scales."""
 
@@ -91,18 +91,22 @@ def _blocks(tiles: npt.NDArray[np.int64], most: int) -> Iterator[tuple[tuple[int
     yield from _blocks(tiles[~first], most)
 
 
-def levels(pixel: float, geographic: bool, bbox: tuple[float, ...]) -> tuple[int, int]:
-    """The coarsest level that is shown, and the first as fine as the mosaic.
+def levels(pixel: float, even: bool, bbox: tuple[float, ...]) -> tuple[int, int]:
+    """The coarsest level that is shown, and the first as fine as the mosaic wherever it lies.
 
-    ``pixel``: of the mosaic, in metres, or degrees if ``geographic``; ``bbox`` in degrees.
+    ``pixel``: metres of the pyramid if ``even``, else of the ground, which the pyramid stretches
+    the more the nearer to a pole; ``bbox`` in degrees.
     """
-    metres = pixel * _METRES if geographic else pixel
-    latitude = min(85.0, max(abs(bbox[1]), abs(bbox[3])) if len(bbox) == 4 else 0.0)
-    if not geographic:
-        metres /= max(0.08, math.cos(math.radians(latitude)))
-    finest = math.ceil(math.log2(2 * HALF / SIDE / metres) - 1e-6)
-    finest = min(DEEPEST, max(0, finest))
-    return max(0, finest - _COARSER), finest
+    _, south, _, north = bbox
+    ends = sorted((abs(south), abs(north)))
+    nearest = 0.0 if south <= 0 <= north else ends[0]
+
+    def level(latitude: float) -> int:
+        stretch = 1.0 if even else 1 / math.cos(math.radians(min(85.0, latitude)))
+        return math.ceil(math.log2(2 * HALF / SIDE / (pixel * stretch)) - 1e-6)
+
+    finest = min(DEEPEST, max(0, level(nearest)))
+    return max(0, min(finest, level(ends[1])) - _COARSER), finest
 
 
 def bounds(bbox: tuple[float, ...]) -> tuple[float, float, float, float]:

@@ -15,13 +15,14 @@ from aiohttp import web
 from odc.geo.geobox import GeoBox
 
 import mosaic
+from mosaic.cube.looks import bands_of
 from mosaic.cube.scripts import Reading
 from mosaic.engine.reading import chosen
 from mosaic.errors import UsageError
 from mosaic.gateway.catalogs import Catalogs
 from mosaic.gateway.images import KINDS, geotiff, picture
 from mosaic.gateway.kept import Kept
-from mosaic.gateway.pyramid import levels, tile, tilejson, wmts
+from mosaic.gateway.pyramid import METRES, levels, tile, tilejson, wmts
 from mosaic.gateway.served import Served
 from mosaic.gateway.style import Style, colours, computed, figures, styled
 from mosaic.gateway.together import Together
@@ -186,8 +187,13 @@ def _style(request: web.Request, served: Served) -> Style:
         raise UsageError("only rescale may be given more than once")
     query = {name: request.query[name] for name in request.query}
     rescale = request.query.getall("rescale", [])
-    opened = served.opened
-    return styled(query, rescale, list(opened.assets), lambda names: len(chosen(opened, names)))
+    opened, document = served.opened, served.document
+    return styled(
+        query,
+        rescale,
+        lambda: bands_of(opened, document),
+        lambda names: len(chosen(opened, names)),
+    )
 
 
 def _bbox(served: Served) -> tuple[float, ...]:
@@ -198,4 +204,8 @@ def shown_levels(served: Served) -> tuple[int, int]:
     """The coarsest and the finest level of a mosaic's tiles."""
     grid = served.opened.grid
     pixel = min(abs(grid.affine.a), abs(grid.affine.e))
-    return levels(pixel, bool(grid.crs and grid.crs.geographic), _bbox(served))
+    if grid.crs is not None and grid.crs.geographic:
+        return levels(pixel * METRES, True, _bbox(served))
+    if grid.crs is not None:
+        pixel *= grid.crs.proj.axis_info[0].unit_conversion_factor  # feet, say
+    return levels(pixel, served.opened.crs == "EPSG:3857", _bbox(served))

@@ -14,6 +14,7 @@ from xml.etree import ElementTree as ET
 import aiohttp
 import numpy as np
 import orjson
+import pyproj
 import pytest
 import rasterio
 from affine import Affine
@@ -32,7 +33,7 @@ from mosaic.settings import Retry
 from mosaic.storage import Gate
 from tests.gateway.conftest import Serve
 from tests.support.range_server import RangeServer
-from tests.support.scenes import utm_scene, write_scenes
+from tests.support.scenes import Scene, utm_scene, write_scenes
 from tests.support.upstream import ask
 
 LON, LAT = 12.0, 47.5  # where the zones meet
@@ -71,6 +72,35 @@ def test_tiles_lie_where_they_should() -> None:
     assert tile(40, 0, 0) is None
     assert levels(10.0, False, (0, -1, 1, 1)) == (8, 14)  # a pixel of 9.55 m at the equator
     assert levels(10.0, False, (10, 59, 11, 60)) == (7, 13)  # 20 m there, of the map's metres
+    assert levels(10.0, True, (10, 59, 11, 60)) == (8, 14)  # of the map's own metres
+    # from the equator to where a pixel is four times as large on the map
+    assert levels(10.0, False, (10, -1, 11, 75.5)) == (6, 14)
+    assert levels(10.0, False, (10, -75.5, 11, 1)) == (6, 14)
+    assert levels(500.0, False, (-180, 73, 180, 90)) == (0, 7)
+
+
+@pytest.mark.parametrize(
+    ("crs", "places"),
+    [
+        ("EPSG:3857", [(1_203_000, 9_000_000)]),  # 62 N, where the map's metres are short
+        ("EPSG:2263", [(990_000, 200_000)]),  # feet
+        ("EPSG:3413", [(-100_000, -1_800_000), (-2560, 2560)]),  # from 73 N to the pole
+    ],
+)
+def test_the_finest_tiles_are_as_fine_as_the_mosaic(
+    serve: Serve, tmp_path: Path, crs: str, places: list[tuple[float, float]]
+) -> None:
+    scenes = [
+        Scene(f"s{n}", crs, Affine(80, 0, x, 0, -80, y), (64, 64))
+        for n, (x, y) in enumerate(places)
+    ]
+    mosaic.build(write_scenes(tmp_path, scenes), tmp_path / "mosaic", dst_crs=crs)
+    told = orjson.loads(ask(f"{serve(tmp_path / 'mosaic').url}/tiles/mosaic/tilejson.json")[2])
+    x, y = (np.array(axis) for axis in zip(*places, strict=True))
+    to = pyproj.Transformer.from_crs(crs, "EPSG:3857", always_xy=True)
+    ends = np.stack(to.transform(x, y)), np.stack(to.transform(x + 80, y))
+    shown = np.linalg.norm(ends[1] - ends[0], axis=0).min()  # metres of a pixel on the map
+    assert 0.45 * shown < 40075016.7 / 256 / 2 ** told["maxzoom"] < 1.02 * shown
 
 
 def test_pictures_show_the_mosaic(serve: Serve, remote: Path) -> None:
