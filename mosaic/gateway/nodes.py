@@ -24,7 +24,7 @@ LEVELS = "levels"
 """Name of the group that holds a grid and its coarser ones."""
 _LEVEL = 1  # zstd's: cheaper than what a network gains by more
 _NUMBER = "(?:0|[1-9][0-9]{0,8})"
-_CHUNK = re.compile(rf"(?P<node>.+)/c(?P<index>(?:/{_NUMBER})*)", re.ASCII)
+_CHUNK = re.compile(rf"(?P<node>[^/].*)/c(?P<index>(?:/{_NUMBER})*)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,7 +92,7 @@ def keyed(path: str) -> tuple[str, tuple[int, ...] | None] | None:
     """The node and the chunk that a key names; no chunk for its ``zarr.json``; None: no key."""
     if path == "zarr.json":
         return "", None
-    if path.endswith("/zarr.json"):
+    if path.endswith("/zarr.json") and not path.startswith("/"):
         return path.removesuffix("/zarr.json"), None
     match = _CHUNK.fullmatch(path)
     if match is None:

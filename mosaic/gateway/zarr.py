@@ -70,7 +70,8 @@ class Zarr:
         served = self._catalogs.get(request.match_info["name"])
         first, _, rest = request.match_info["path"].partition("/")
         choice, path = (first, rest) if "=" in first else ("", request.match_info["path"])
-        key = keyed(path)
+        # obstore puts a slash after a URL that ends in one: an array found so has its chunks, too
+        key = keyed(path.removeprefix("/"))
         if served is None or key is None:
             return _missing()
         want = wanted(choice)

@@ -107,6 +107,19 @@ def test_other_clients_and_decoded(serve: Serve, remote: Path) -> None:
     assert got.rio.crs == decoded.rio.crs
 
 
+@pytest.mark.parametrize("choice", ["", "groupby=all/"])
+def test_a_url_may_end_in_a_slash(serve: Serve, remote: Path, choice: str) -> None:
+    """By every client, with all chunks: what has arrays but no chunks is read as no data."""
+    gateway = serve(remote)
+    want = mosaic.open(remote, **({"groupby": "all"} if choice else {})).B04.values
+    assert want.any()
+    url = at(gateway, choice)
+    assert url.endswith("/")
+    store = ObjectStore(HTTPStore.from_url(url, client_options={"allow_http": True}))
+    np.testing.assert_array_equal(zarr.open_group(store, mode="r")["B04"][:], want)
+    np.testing.assert_array_equal(plain(url).B04.values, want)
+
+
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A mosaic that has coarser grids, and corners where nothing lies."""
@@ -193,7 +206,8 @@ def test_keys_versions_and_ranges(serve: Serve, remote: Path, server: RangeServe
                 "B04/c", "B04/c/0", "B04/c/0/0", "B04/c/0/0/0/0", "B04/c/4/0/0", "B04/c/0/1/0",
                 "B04/c/0/0/-1", "B04/c/00/0/0", "B04/c/0/0/9999999999", "B04/c.0.0.0", "c/0", "c",
                 "B05/c/0/0/0", "B05/zarr.json", "levels/9/zarr.json", "levels/0/B04/0/0/0",
-                "../mosaic/zarr.json", "//zarr.json", "x/c/1", "spatial_ref/c/0"):  # fmt: skip
+                "../mosaic/zarr.json", "//zarr.json", "//B04/zarr.json", "//B04/c/0/0/0",
+                "groupby=all///zarr.json", "x/c/1", "spatial_ref/c/0"):  # fmt: skip
         for method in ("GET", "HEAD"):
             assert ask(at(gateway, key), method)[0] == 404, key
     assert ask(f"{gateway.url}/zarr/other/zarr.json")[0] == 404
