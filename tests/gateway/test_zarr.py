@@ -250,7 +250,7 @@ def test_what_cant_be_meant_is_said(serve: Serve, remote: Path, server: RangeSer
         "resolution=0.0000001", "resolution=nan", "bbox=1,2,3", "bbox=a", "bbox=1,1,2,2",
         "datetime=never", "mask=B04", "mask=B99:1", "mask=B04:", "mask_dilate=-1", "mask_dilate=x",
         "mask=B03:1&mask=B03:2", "chunk=1", "chunk=99999", "dtype=object",
-        "dtype=complex64", "dtype=U4", "best=none",
+        "dtype=complex64", "dtype=U4", "dtype=float128", "dtype=,", "dtype=(", "best=none",
         "resampling=magic", "over=nothing&method=mean", "raw=1", "errors=ignore", "where=1=1",
         "gate=x", "groupby=all&", "&groupby=all", "groupby=links", "groupby=assets",
     ):  # fmt: skip
