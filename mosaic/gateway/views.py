@@ -13,9 +13,10 @@ import orjson
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from mosaic.cube.axes import coordinates
 from mosaic.cube.cube import Cube
 from mosaic.cube.geozarr import conventions, placed
-from mosaic.cube.levels import coordinates, microseconds
+from mosaic.cube.levels import microseconds
 from mosaic.cube.opening import open_cube
 from mosaic.errors import UsageError
 from mosaic.gateway.nodes import LEVELS, TYPES, Json, Node, group, layout, told

@@ -15,8 +15,9 @@ import numpy.typing as npt
 from aiohttp import web
 
 from mosaic.bridge import planned, pooled
+from mosaic.cube.axes import along, coordinates
 from mosaic.cube.cube import Cube
-from mosaic.cube.levels import coordinates, layers, regridded, window
+from mosaic.cube.levels import layers, regridded, window
 from mosaic.gateway.catalogs import Catalogs
 from mosaic.gateway.guard import told
 from mosaic.gateway.kept import Kept
@@ -131,9 +132,11 @@ class Zarr:
         values: npt.NDArray[Any]
         if name == "time":
             values = view.times[at]
-        elif len(at) < 3:
-            grid = view.grids[level]
-            values = (await pooled(lambda: coordinates(grid)[name].values))[at]
+        elif len(at) == 1:
+            values = along(view.grids[level], name, at[0])
+        elif not at:
+            grid = view.grids[level][:1, :1]  # so that no axis is made
+            values = await pooled(lambda: coordinates(grid)[name].values)
         else:
             cube = await self._cube(view, level)
             async with self._turns:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from mosaic.gateway.app import Gateway
 from mosaic.settings import Retry
 from tests.gateway.conftest import Serve
 from tests.support.range_server import RangeServer
-from tests.support.scenes import seam_scenes, utm_scene, write_scenes
+from tests.support.scenes import Scene, seam_scenes, utm_scene, write_scenes
 from tests.support.upstream import ask
 
 MICROSECONDS = xr.coders.CFDatetimeCoder(time_unit="us")
@@ -197,6 +198,34 @@ def test_types_and_no_data(serve: Serve, tmp_path: Path, dtype: str, nodata: flo
     statuses = [ask(f"{url}/B04/c/0/0/{place}")[0] for place in range(-(-want.x.size // 256))]
     assert statuses[0] == statuses[-1] == 200
     assert 404 in statuses  # between them nothing lies
+
+
+def test_axes_of_many_pixels_come_in_parts(serve: Serve, remote: Path) -> None:
+    """Each part is made by itself: all of an axis, for each part, would fill the memory."""
+    gateway = serve(remote)
+    want = mosaic.open(remote, resolution=[0.01, 100], groupby="all")
+    assert want.x.size > 2_900_000
+    got = plain(at(gateway, "resolution=0.01,100&groupby=all"), chunks=None)
+    np.testing.assert_array_equal(got.x.values, want.x.values)
+    np.testing.assert_array_equal(got.y.values, want.y.values)
+    url = at(serve(remote), "resolution=0.01,100&groupby=all")
+    last = (want.x.size - 1) // (1 << 18)
+    ask(f"{url}/zarr.json")
+    tracemalloc.start()
+    assert ask(f"{url}/x/c/{last}")[0] == ask(f"{url}/spatial_ref/c")[0] == 200
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < want.x.nbytes
+
+
+def test_about_a_pole_both_axes_have_units(serve: Serve, tmp_path: Path) -> None:
+    transform = Affine(100.0, 0.0, -3000.0, 0.0, -100.0, 3000.0)
+    scene = Scene("pole", "EPSG:3031", transform, (60, 60))
+    mosaic.build(write_scenes(tmp_path / "scenes", [scene]), tmp_path / "mosaic")
+    want = mosaic.open(tmp_path / "mosaic").load()
+    got = plain(at(serve(tmp_path / "mosaic"))).load()
+    same(got, want)
+    assert [got[name].attrs["units"] for name in "xy"] == ["metre", "metre"]
 
 
 def test_keys_versions_and_ranges(serve: Serve, remote: Path, server: RangeServer) -> None:
