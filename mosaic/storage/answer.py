@@ -117,7 +117,15 @@ def _part(headers: Mapping[str, str], asked: Span, length: int | None) -> Promis
 
 
 def _meta(headers: Mapping[str, str], size: int | None) -> Meta:
-    return Meta(size, headers.get("etag", "").strip(), headers.get("last-modified", "").strip())
+    etag, modified = headers.get("etag", "").strip(), headers.get("last-modified", "").strip()
+    return Meta(size, _plain(etag), _plain(modified))
+
+
+def _plain(text: str) -> str:
+    """A validator as it may stand in files and headers of ours: still another one for another."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if " " <= c <= "~" else f"\\x{ord(c):02x}" for c in text)
 
 
 def _lie(cause: str) -> Failure:
