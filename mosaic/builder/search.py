@@ -18,7 +18,6 @@ import orjson
 
 from mosaic.builder.inputs import Found, Given, Noted, Parent, Source
 from mosaic.builder.options import Options
-from mosaic.catalog.href import unsigned
 from mosaic.errors import CatalogError, PagingError, UsageError
 from mosaic.recipes.load import is_recipe, load
 from mosaic.recipes.recipe import Recipe
@@ -26,6 +25,7 @@ from mosaic.searcher.kept import KEEP, Kept, keeping
 from mosaic.searcher.request import PREFIX, Flags, Request
 from mosaic.searcher.request import flags as flags_of
 from mosaic.searcher.run import Outcome, Progress, run
+from mosaic.secret import unsigned
 
 Json = dict[str, Any]
 

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from mosaic.catalog.href import relative, unsigned
+from mosaic.catalog.href import relative
 from mosaic.catalog.layout import CATALOG, COLLECTION
+from mosaic.secret import unsigned
 
 Json = dict[str, Any]
 

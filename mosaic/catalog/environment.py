@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 import pyarrow.compute as pc
 
 from mosaic.catalog.columns import Columns
-from mosaic.catalog.href import location, unsigned
+from mosaic.catalog.href import location
+from mosaic.secret import unsigned
 from mosaic.settings import Provider, bucket_provider, provider_of
 
 COOKIES = "~/.urs_cookies"

@@ -1,26 +1,13 @@
-"""Hrefs: unsigned, resolved, relative to a catalog, and as GDAL wants them."""
+"""Hrefs: resolved, relative to a catalog, and as GDAL wants them."""
 
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path, PurePosixPath
-from urllib.parse import parse_qsl, quote, unquote, unquote_plus, urljoin, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urljoin, urlsplit
 
 from mosaic.errors import UsageError
-
-SECRET_PARAMETERS = frozenset(
-    # Azure SAS
-    "sig se sp sv sr st spr skoid sktid skt ske sks skv ses srt ss sip si "
-    # AWS query signing, v2 and v4; CloudFront; Google
-    "awsaccesskeyid signature expires policy key-pair-id googleaccessid x-amz-security-token "
-    # what people put into URLs all the same
-    "token access_token apikey api_key api-key key password subscription-key jwt auth".split()
-)
-"""Names of query parameters (lower case) that sign or authorise a request."""
-
-_MAY_SIGN = re.compile("[?@#]")
-_SECRET_PREFIXES = ("x-amz-", "x-goog-", "x-ms-")
+from mosaic.secret import unsigned
 
 VSICURL = "/vsicurl?empty_dir=yes&use_head=no&max_retry=5&retry_delay=0.1&url="
 """GDAL's HTTP reader with its tuning in the name: no sidecar probes, no HEAD, five retries."""
@@ -31,26 +18,6 @@ _VSI_SCHEMES = {"s3": "/vsis3/", "gs": "/vsigs/", "oss": "/vsioss/"}
 def is_remote(href: str) -> bool:
     """Whether an href needs a network."""
     return "://" in href or (href.startswith("/vsi") and not href.startswith("/vsizip"))
-
-
-def unsigned(href: str) -> str:
-    """An href without user, password, and query parameters that sign or authorise."""
-    if "://" not in href or not _MAY_SIGN.search(href):
-        return href
-    try:
-        parts = urlsplit(href)
-    except ValueError:  # no URL, but what follows may be a secret all the same
-        return href.split("?", 1)[0]
-    # what stays is left as it is written: another spelling may be another object
-    query = "&".join(part for part in parts.query.split("&") if not _signs(part))
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, query, ""))
-
-
-def _signs(part: str) -> bool:
-    """Whether a part of a query, ``name=value``, signs or authorises."""
-    name = unquote_plus(part.partition("=")[0]).lower()
-    return name in SECRET_PARAMETERS or name.startswith(_SECRET_PREFIXES)
 
 
 def resolve(href: str, base: str) -> str:

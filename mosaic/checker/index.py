@@ -12,13 +12,13 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from mosaic.catalog.href import SECRET_PARAMETERS
 from mosaic.catalog.source import GDAL_TYPES
 from mosaic.checker.extent import same_crs
 from mosaic.checker.read import Declared, Rows
 from mosaic.checker.vrt import Small
 from mosaic.errors import Problem
 from mosaic.grid import Bounds
+from mosaic.secret import SECRET_PARAMETERS
 
 AGAIN = "build the mosaic again"
 

@@ -25,12 +25,13 @@ from mosaic.builder.options import Options
 from mosaic.builder.settle import Agreed, agreed, order, settled
 from mosaic.catalog.facts import asset_for, data_assets
 from mosaic.catalog.held import HeldColumns
-from mosaic.catalog.href import resolve, unsigned
+from mosaic.catalog.href import resolve
 from mosaic.catalog.opened import NEVER, Asset, Opened, Variant
 from mosaic.catalog.stac import upgrade
 from mosaic.catalog.table import Assets, Table
 from mosaic.errors import InputError
 from mosaic.grid import canonical
+from mosaic.secret import unsigned
 from mosaic.storage import Gate
 
 Json = dict[str, Any]

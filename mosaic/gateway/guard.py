@@ -20,6 +20,7 @@ from mosaic.errors import CatalogError, MosaicError, UsageError
 from mosaic.gateway.loud import loud
 from mosaic.gateway.options import Options
 from mosaic.gateway.origins import preflight, shared
+from mosaic.gateway.standins import StandIns
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _LOG = logging.getLogger("mosaic.gateway")
@@ -37,8 +38,14 @@ _PATH = 4096
 class Guard:
     """Checks of each request, the queue, and the access log."""
 
-    def __init__(self, options: Options, heard: Callable[[asyncio.BaseProtocol], None]) -> None:
+    def __init__(
+        self,
+        options: Options,
+        heard: Callable[[asyncio.BaseProtocol], None],
+        stand_ins: StandIns,
+    ) -> None:
         self._options = options
+        self._stand_ins = stand_ins
         self._heard = heard
         self._slots = asyncio.Semaphore(options.busy)
         self._host = (urlsplit(options.url).hostname or options.host).lower()
@@ -59,7 +66,7 @@ class Guard:
         response: web.StreamResponse | None = None
         try:
             response = await self._checked(request, handler)
-            return loud(request, response)
+            return self._stand_ins.answer(request, loud(request, response))
         finally:  # a client that left is told of, too
             status = response.status if response is not None else 499
             self._note(request, status, time.monotonic() - began)
@@ -76,6 +83,9 @@ class Guard:
             return instead
         if request.path in _AT_ONCE:
             return await handler(request)
+        kept = self._stand_ins.kept(request)
+        if kept is not None:
+            return kept
         if self._slots.locked() and self.waiting >= self._options.queue:
             self.refused += 1
             return told(503, "too many requests wait; try again", **{"Retry-After": "1"})

@@ -63,6 +63,16 @@ def load(name: str, folder: Path, gate: Gate) -> Served:
     Raises :class:`~mosaic.errors.CatalogError` when it can't be read, or when the gate has no way
     to the files of its bands.
     """
+    try:
+        return _loaded(name, folder, gate)
+    except CatalogError:
+        raise
+    except Exception as error:  # of a spoiled mosaic, which mustn't take others along
+        why = f"isn't as it was built ({type(error).__name__}: {error})"
+        raise CatalogError(f"{folder} {why}: build the mosaic again") from error
+
+
+def _loaded(name: str, folder: Path, gate: Gate) -> Served:
     stamp = stamp_of(folder)
     place = Folder.at(folder, gate)
     document, columns = place.collection(), place.columns(ITEMS)

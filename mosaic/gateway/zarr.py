@@ -27,7 +27,7 @@ from mosaic.gateway.views import Place, View, build_of, opened
 from mosaic.gateway.wanted import Wanted, wanted
 from mosaic.storage import Gate
 from mosaic.storage.answer import Meta
-from mosaic.storage.conditions import asked, known, same_version, unmet
+from mosaic.storage.conditions import asked, known, same_version, unwanted
 
 T = TypeVar("T")
 _VIEWS = 8
@@ -156,10 +156,9 @@ def _whole(request: web.Request, body: bytes, tag: str, kind: str) -> web.Respon
     """An object, or the range of it that is asked for."""
     headers = {"ETag": tag, "Accept-Ranges": "bytes", "Content-Type": kind}
     meta = Meta(len(body), tag)
-    if unmet(request.headers.get("If-Match", ""), meta):
-        return web.Response(status=412, headers=headers)
-    if _has(request, tag):
-        return web.Response(status=304, headers=headers)
+    status = unwanted(request.headers, meta)
+    if status:
+        return web.Response(status=status, headers=headers)
     text = request.headers.get("Range", "")
     if not same_version(request.headers.get("If-Range", ""), meta):
         text = ""

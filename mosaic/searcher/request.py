@@ -16,10 +16,10 @@ import numpy as np
 import orjson
 from pystac_client import ItemSearch
 
-from mosaic.catalog.href import unsigned
 from mosaic.catalog.when import PARTIAL, interval
 from mosaic.errors import UsageError
 from mosaic.grid import Bounds
+from mosaic.secret import unsigned
 
 Json = dict[str, Any]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlsplit, urlunsplit
 
 from mosaic.errors import UnknownSchemeError, UnreachableError
+from mosaic.secret import unsigned
 from mosaic.settings import bucket_provider, provider_of
 
 # query fields of the signatures of AWS, Google, Azure, CloudFront, and common tokens
@@ -113,15 +114,17 @@ def url_path(href: str) -> str:
 
 
 def behind(gateway: str, href: str) -> str:
-    """An href as a gateway serves it; what lies on this machine, or there already, stays."""
-    scheme, mark, rest = href.partition("://")
-    if not mark or scheme in ("file", "memory") or href.startswith(f"{gateway}/"):
+    """An href as a gateway serves it; what lies on this machine, or there already, stays.
+
+    ``gateway`` may hold a token, which goes with all that is asked of it.
+    """
+    scheme, mark, _ = href.partition("://")
+    if not mark or scheme.lower() in ("file", "memory"):
         return href
-    path, query, fields = rest.partition("?")
-    if query:  # a gateway knows hrefs without their signatures
-        kept = [f for f in fields.split("&") if not _SIGNATURE.fullmatch(f.partition("=")[0])]
-        rest = f"{path}?{'&'.join(kept)}" if kept else path
-    return f"{gateway}/raw/{url_path(f'{scheme}://{rest}')}"
+    bare, own = unsigned(href), unsigned(gateway)  # a gateway knows hrefs as catalogs keep them
+    if bare.startswith(f"{own}/"):
+        return gateway + bare.removeprefix(own)
+    return f"{gateway}/raw/{url_path(bare)}"
 
 
 def _file(path: str, *, quoted: bool) -> Address:

@@ -112,7 +112,7 @@ class Core:
 
     def _launch(self, place: Address, fresh: list[_Flight]) -> None:
         if self._shelf is None:
-            self._depart(place, fresh, None)
+            self._depart(place, fresh)
         else:
             self._start(self._board(place, fresh, self._shelf), fresh)
 
@@ -123,7 +123,7 @@ class Core:
         for flight in crew:
             flight.task, flight.crew = task, crew
 
-    def _depart(self, place: Address, flights: list[_Flight], verify: Meta | None) -> None:
+    def _depart(self, place: Address, flights: list[_Flight]) -> None:
         """One request for each group of ranges."""
         groups = coalesce(
             [flight.span for flight in flights],
@@ -134,7 +134,7 @@ class Core:
         for group in groups:
             crew = [flights[i] for i in group.members]
             origin.counts.coalesced += len(crew) - 1
-            self._start(self._fly(place, group.span, crew, verify), crew)
+            self._start(self._fly(place, group.span, crew), crew)
 
     def _leave(
         self, place: Address, flight: _Flight, waiter: asyncio.Future[Block | StorageError]
@@ -176,13 +176,13 @@ class Core:
                     self._land(place.key, flight, Block(data, meta))
             rest = [flight for flight in rest if flight.waiters]
             if rest:
-                self._depart(place, rest, None)
+                self._depart(place, rest)
         except BaseException as error:
             self._crash(place, flights, error)
             raise
 
     async def _fly(
-        self, place: Address, span: Span, crew: list[_Flight], verify: Meta | None
+        self, place: Address, span: Span, crew: list[_Flight], verify: Meta | None = None
     ) -> None:
         """One request, delivered to all ranges it serves."""
         try:
@@ -205,6 +205,13 @@ class Core:
             except WholeTaken:
                 taken = self._wholes.get(place.key)
                 whole = await asyncio.shield(taken.future) if taken else None
+            except OutOfRangeError as error:
+                known = self._memory.meta(place.key)
+                if known is None or known.size is None or known.size <= span.start:
+                    raise
+                # it was longer: what is known of it is of another version
+                self._memory.drop(place.key)
+                raise _changed(place, known, f"one of {span.start} bytes at most") from error
             if isinstance(whole, StorageError):
                 raise whole.again()
             if whole is not None:
@@ -239,7 +246,7 @@ class Core:
     def _deliver(self, place: Address, crew: list[_Flight], got: Fetched) -> None:
         before, meta = self._memory.learn(place.key, got.meta)
         if meta is None:
-            raise _changed(place, before, got.meta)
+            raise _changed(place, before, got.meta.version)
         spans = [flight.span for flight in crew]
         if got.whole:
             meta = Meta(len(got.data), meta.etag, meta.modified)
@@ -298,7 +305,7 @@ def _same_version(
     first = expect or blocks[0].meta
     for block, span in zip(blocks, spans, strict=True):
         if first.conflicts(block.meta):
-            raise _changed(place, first, block.meta)
+            raise _changed(place, first, block.meta.version)
         if not len(block.data):
             raise OutOfRangeError(
                 f"the object ends before byte {span.start}",
@@ -308,10 +315,10 @@ def _same_version(
     return blocks
 
 
-def _changed(place: Address, old: Meta | None, new: Meta) -> SourceChanged:
+def _changed(place: Address, old: Meta | None, new: str) -> SourceChanged:
     return SourceChanged(
         "the object changed while it was read",
         href=place.key,
-        cause=f"version {old.version if old else '?'} became {new.version}",
+        cause=f"version {old.version if old else '?'} became {new}",
         advice="read again from its header; update the catalog if its header is kept there",
     )

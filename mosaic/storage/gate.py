@@ -231,7 +231,7 @@ class Gate:
             inner.shelf.doubt()
 
     def preload(self, headers: Iterable[Header]) -> None:
-        """Put headers that were kept with a catalog into memory: reads then begin at the blocks.
+        """Put headers that were kept into memory: reads then begin at the blocks.
 
         A block of another version than its header's is SourceChanged.
         """
@@ -412,9 +412,13 @@ def _gateway(url: str) -> str:
     base = url.rstrip("/").removesuffix("/catalogs")
     try:
         parts = urlsplit(base)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query
+        odd = parts.port == 0 or parts.query or parts.fragment or "@" in parts.path
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and not odd
     except ValueError:
         good = False
+    if url and not good and "@" in url:  # which part of it is a token can't be told
+        example = "http://me:TOKEN@host:8790, a slash in TOKEN written %2F, ? %3F, # %23, @ %40"
+        raise UsageError(f"via= is no URL of a gateway, such as {example}")
     if url and not good:
         raise UsageError(f"via={redact(url)!r} is no URL of a gateway, such as http://host:8790")
     return base

@@ -17,7 +17,7 @@ from mosaic.errors import (
     ThrottledError,
 )
 from mosaic.storage.answer import Meta
-from mosaic.storage.conditions import asked, known, same_version, unmet
+from mosaic.storage.conditions import asked, same_version, unwanted
 from mosaic.storage.gate import Gate
 
 _BLOCK = 64 << 10  # reads are widened to this: GDAL's own pieces of 16 KiB begin anywhere
@@ -81,10 +81,9 @@ class Answers:
             told["ETag"] = meta.etag
         if meta.modified:
             told["Last-Modified"] = meta.modified
-        if unmet(request.headers.get("If-Match", ""), meta):
-            return web.Response(status=412, headers=told)
-        if known(request.headers.get("If-None-Match", ""), meta):
-            return web.Response(status=304, headers=told)
+        status = unwanted(request.headers, meta)
+        if status:
+            return web.Response(status=status, headers=told)
         text = request.headers.get("Range", "")
         if not same_version(request.headers.get("If-Range", ""), meta):
             text = ""
@@ -134,7 +133,10 @@ class Answers:
     async def _meta(self, href: str) -> Meta:
         meta = self._gate.meta(href)
         if meta is None or meta.size is None:
-            data = await self._gate.get_range_async(href, start=0, length=_BLOCK)
+            try:
+                data = await self._gate.get_range_async(href, start=0, length=_BLOCK)
+            except OutOfRangeError:  # of a range from its beginning: it is empty
+                return self._gate.meta(href) or Meta(0)
             meta = self._gate.meta(href) or Meta()
             if meta.size is None and len(data) < _BLOCK:
                 meta = Meta(len(data), meta.etag, meta.modified)

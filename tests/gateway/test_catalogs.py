@@ -223,7 +223,10 @@ def test_a_mosaic_that_is_built_anew(serve: Serve, tmp_path: Path, server: Range
 
 @pytest.mark.parametrize(
     ("key", "status"),
-    [("mosaic:files", 503), ("extent", 503), ("mosaic:options", 200)],  # old builds lack the last
+    [
+        *(("mosaic:files", 503), ("extent", 503), ("mosaic:assets", 503), ("mosaic:sort", 503)),
+        ("mosaic:options", 200),  # old builds lack it
+    ],
 )
 def test_a_mosaic_that_is_spoiled_takes_no_other_along(
     serve: Serve, remote: Path, tmp_path: Path, key: str, status: int
@@ -237,6 +240,17 @@ def test_a_mosaic_that_is_spoiled_takes_no_other_along(
     for name, want in (("mosaic", 200), ("spoiled", status)):
         for path in (f"catalogs/{name}/collection.json", f"map/{name}/legend.json"):
             assert ask(f"{gateway.url}/{path}")[0] == want
+
+
+@pytest.mark.parametrize("text", [b"null", b"[]", b'{"assets": {"B04": {}}}', b"\xff"])
+def test_an_item_that_is_spoiled(serve: Serve, remote: Path, tmp_path: Path, text: bytes) -> None:
+    copy = shutil.copytree(remote, tmp_path / "copy")
+    item = next(copy.glob("items/*.json"))
+    item.write_bytes(text)
+    gateway = serve(copy)
+    status, _, body = ask(f"{gateway.url}/catalogs/copy/items/{item.name}")
+    assert (status, str(tmp_path).encode() in body) == (503, False)
+    assert ask(f"{gateway.url}/catalogs/copy/collection.json")[0] == 200
 
 
 def test_scenes_that_are_written_anew_with_their_mosaic(
@@ -281,6 +295,9 @@ def test_what_cant_be_served_is_said_at_the_start(tmp_path: Path, remote: Path) 
     rows[0]["assets"]["B04"]["href"] = "/vsizip/some.zip/x.tif"
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), copy / "items.parquet")
     with pytest.raises(CatalogError, match="vsizip"):
+        Gateway({"x": copy}, Options(port=0))
+    (copy / "collection.json").write_bytes(b"null")
+    with pytest.raises(CatalogError, match="build the mosaic again"):
         Gateway({"x": copy}, Options(port=0))
 
 

@@ -12,7 +12,8 @@ import pytest
 import mosaic
 from mosaic.gateway.app import Gateway
 from mosaic.gateway.members import Members
-from mosaic.settings import Retry
+from mosaic.settings import CacheSettings, Retry
+from mosaic.storage import Gate
 from mosaic.storage.address import url_path
 from tests.gateway.conftest import Serve
 from tests.support.range_server import RangeServer
@@ -48,7 +49,10 @@ def test_ranges_and_versions(serve: Serve, remote: Path, server: RangeServer) ->
     for text in (f"bytes={size}-", "bytes=-0", "bytes=5-4"):
         status, told, _ = ask(url, Range=text)
         assert (status, told["content-range"]) == (416, f"bytes */{size}")
-    assert ask(url, Range="lines=1-2")[::2] == (200, data)
+    for text in ("lines=1-2", "lines=1-2,5-6", "bytes=", "bytes=,", "bytes=x", "Range"):
+        assert ask(url, Range=text)[::2] == (200, data)  # one that may be, or must be, ignored
+    for text in ("bytes=0-9,", "bytes=, 0-9", "Bytes=0-9"):
+        assert ask(url, Range=text)[::2] == (206, data[:10])
     # one range at a time: ten thousand would cost more than they look
     assert ask(url, Range="bytes=0-1,5-6")[0] == 416
     assert ask(url, Range="bytes=" + ",".join(f"{i}-{i}" for i in range(800)))[0] == 416
@@ -64,6 +68,61 @@ def test_ranges_and_versions(serve: Serve, remote: Path, server: RangeServer) ->
         assert ask(url, method)[0] == 405
     assert server.counts.heads == 0
     assert server.counts.bytes == size  # every byte once, however often it was read here
+
+
+def test_what_a_reader_has_or_wants(serve: Serve, remote: Path, server: RangeServer) -> None:
+    """RFC 9110, 13.2.2: the stronger of two conditions decides, and of dates, the day."""
+    day, before, after = (f"Fri, {n:02} Mar 2024 10:00:00 GMT" for n in (15, 8, 22))
+    server.behaviour.modified, server.behaviour.etag = day, "a,b"
+    url = raw(serve(remote), server.url(NAME))
+    assert ask(url)[1]["last-modified"] == day
+    for headers, want in (
+        ({"If_None_Match": '"x", "a,b"'}, 304),
+        ({"If_None_Match": '"a'}, 200),
+        ({"If_Match": 'W/"x","a,b"'}, 200),
+        ({"If_Match": '"a'}, 412),
+        ({"If_Modified_Since": before}, 200),
+        ({"If_Modified_Since": day}, 304),
+        ({"If_Modified_Since": after}, 304),
+        ({"If_Modified_Since": "yesterday"}, 200),
+        ({"If_Modified_Since": "Fri, 15 Mar 99999999999 10:00:00 GMT"}, 200),
+        ({"If_Modified_Since": after, "If_None_Match": '"x"'}, 200),
+        ({"If_Modified_Since": before, "If_None_Match": '"a,b"'}, 304),
+        ({"If_Unmodified_Since": before}, 412),
+        ({"If_Unmodified_Since": day}, 200),
+        ({"If_Unmodified_Since": before, "If_Match": '"a,b"'}, 200),
+        ({"If_Unmodified_Since": after, "If_Match": '"x"'}, 412),
+        ({"If_Unmodified_Since": before, "If_None_Match": '"a,b"'}, 412),
+    ):
+        assert ask(url, **headers)[0] == want, headers
+        assert ask(url, "HEAD", **headers)[0] == want, headers
+    server.behaviour.etag = ""
+    url = raw(serve(remote), server.url(NAME))
+    assert "etag" not in ask(url)[1]
+    assert ask(url, If_None_Match="*")[0] == 304
+    assert ask(url, If_None_Match='""')[0] == 200
+    assert ask(url, Range="bytes=0-9", If_Range=day)[0] == 206
+    assert ask(url, Range="bytes=0-9", If_Range=before)[0] == 200
+
+
+def test_versions_by_odd_names(
+    serve: Serve, remote: Path, server: RangeServer, tmp_path: Path
+) -> None:
+    """Whatever a server calls a version: it can be told, kept on disk, and told from another."""
+    tags = set()
+    for odd in ("é", "ü", "\x7f", "a\tb", 'a"b'):
+        server.behaviour.etag = odd
+        url = raw(serve(remote), server.url(NAME))
+        status, told, body = ask(url)
+        assert (status, body) == (200, server.objects[NAME])
+        assert told["etag"].isascii()
+        tags.add(told["etag"])
+        for _ in range(2):
+            gate = Gate(cache=CacheSettings(disk=tmp_path))
+            assert gate.get_range(server.url(NAME), start=0, length=4) == body[:4]
+            gate.flush()
+            gate.close()
+    assert len(tags) == 5
 
 
 def test_only_assets_of_the_catalogs(serve: Serve, remote: Path, server: RangeServer) -> None:
@@ -124,6 +183,40 @@ def test_what_fails_is_told(
     assert ("retry-after" in told) == (status == 503)
     server.behaviour.status = 0
     assert ask(raw(gateway, server.url(NAME)))[0] == 200  # no failure is kept
+
+
+def test_an_object_that_became_shorter(serve: Serve, remote: Path, server: RangeServer) -> None:
+    """It is read anew, also where only its end was asked for."""
+    url = raw(serve(remote), server.url(NAME))
+    server.objects[NAME] = bytes(range(256)) * 4000
+    end = {"Range": "bytes=900000-900009"}
+    assert ask(url, Range="bytes=0-9")[0] == 206
+    server.objects[NAME], server.behaviour.etag = server.objects[NAME][:300_000], "v2"
+    status, _, body = ask(url, **end)
+    assert (status, b"changed" in body) == (502, True)
+    status, told, _ = ask(url, **end)
+    assert (status, told["content-range"], told["etag"]) == (416, "bytes */300000", '"v2"')
+    assert ask(url)[::2] == (200, server.objects[NAME])
+
+
+def test_an_object_without_bytes(serve: Serve, tmp_path: Path, server: RangeServer) -> None:
+    built = publish(tmp_path, seam_scenes(64, 60.0, ("B04",), dates=1), server)
+    server.objects[NAME] = b""
+    own = tmp_path / "own"
+    mosaic.build(tmp_path / "scenes/items.json", own)
+    (tmp_path / "scenes" / NAME).write_bytes(b"")
+    for ranges in (True, False):
+        server.behaviour.ranges = ranges
+        gateway = serve(built, own)
+        for url in (
+            raw(gateway, server.url(NAME)),
+            raw(gateway, str(tmp_path / "scenes" / NAME)),
+        ):
+            for method in ("HEAD", "GET"):
+                status, told, body = ask(url, method)
+                assert (status, told["content-length"], body) == (200, "0", b"")
+            status, told, _ = ask(url, Range="bytes=0-9")
+            assert (status, told["content-range"]) == (416, "bytes */0")
 
 
 def test_a_redirect_elsewhere_is_refused(serve: Serve, remote: Path, server: RangeServer) -> None:

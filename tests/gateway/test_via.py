@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import orjson
@@ -13,7 +14,7 @@ import xarray as xr
 
 import mosaic
 from mosaic.cube.backend import MosaicBackend
-from mosaic.errors import ReadError, UsageError
+from mosaic.errors import NotACatalogError, ReadError, UsageError
 from mosaic.gateway.app import Gateway
 from mosaic.storage import Gate, gate_via
 from mosaic.storage.address import behind
@@ -119,12 +120,49 @@ def test_a_token_goes_with_the_url(serve: Serve, remote: Path) -> None:
     url = gateway.url.replace("http://", "http://me:s3cret@")
     assert mosaic.read(remote, bands=["B04"], via=url).valid.any()
     assert "s3cret" not in repr(Gate(via=url).settings)
+    for source in (gateway.url, url):  # what lies behind the gateway already is asked with it, too
+        for name in ("catalogs/mosaic", "catalogs/mosaic/items.parquet"):
+            assert mosaic.read(f"{source}/{name}", bands=["B04"], via=url).valid.any()
+    with pytest.raises(NotACatalogError, match="401"):
+        mosaic.read(f"{gateway.url}/catalogs/mosaic", bands=["B04"])
+
+
+@pytest.mark.parametrize(
+    "token", ["hush/hush@hush", "12/hush", "hush?hush=1", "#hush", "hush:%2Fhush"]
+)
+def test_any_token_goes_with_the_url_if_it_is_encoded(
+    serve: Serve, remote: Path, token: str
+) -> None:
+    gateway = serve(remote, token=token)
+    host = gateway.url.removeprefix("http://")
+    assert mosaic.read(remote, via=f"http://me:{quote(token, safe='')}@{host}").valid.any()
+    with pytest.raises((UsageError, ReadError)) as caught:
+        mosaic.read(remote, bands=["B04"], via=f"http://me:{token}@{host}")
+    assert "hush" not in str(caught.value)
+
+
+def test_signed_items_are_asked_for_as_the_gateway_knows_them(
+    serve: Serve, remote: Path, server: RangeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    items = [orjson.loads(path.read_bytes()) for path in sorted(remote.glob("items/*.json"))]
+    for item in items:
+        for asset in item["assets"].values():
+            asset["href"] = asset["href"].replace("//", "//me:s3cret@") + "?key=s3cret&sig=s3cret#x"
+    gateway = serve(remote)
+    with caplog.at_level("INFO", "mosaic.gateway"):
+        assert mosaic.read(items, bands=["B04"], via=gateway.url).valid.any()
+    assert "GET /raw/http/127.0.0.1" in caplog.text
+    assert "s3cret" not in caplog.text
 
 
 def test_what_cant_be_meant() -> None:
-    for url in ("gate:8790", "ftp://gate", "http://", "http://[", "http://g?x=1"):
-        with pytest.raises(UsageError, match="via="):
+    for url in (
+        *("gate:8790", "ftp://gate", "http://", "http://[", "http://g?x=1", "http://g#x"),
+        *("http://g:x", "http://g:99999", "http://me:s3cret@g:x", "http://me:12/s3cret@g"),
+    ):
+        with pytest.raises(UsageError, match="via=") as caught:
             Gate(via=url)
+        assert "s3cret" not in str(caught.value)
     with pytest.raises(UsageError, match="either"):
         mosaic.read("nowhere", gate=Gate(), via="http://gate")
 
@@ -134,9 +172,13 @@ def test_hrefs_behind_a_gateway() -> None:
         ("https://h/a.tif", "g/raw/https/h/a.tif"),
         ("https://h/a.tif?sig=x&id=1", "g/raw/https/h/a.tif%3Fid=1"),
         ("https://h/a.tif?sig=x", "g/raw/https/h/a.tif"),
+        ("https://me:x@h/a.tif?password=x#y", "g/raw/https/h/a.tif"),
+        ("abfs://c@acc.dfs.core.windows.net/a.tif?sig=x",
+         "g/raw/abfs/c@acc.dfs.core.windows.net/a.tif"),
+        ("FILE:///data/a.tif", "FILE:///data/a.tif"),
         ("s3://b/k é.tif", "g/raw/s3/b/k%20%C3%A9.tif"),
         ("/data/a.tif", "/data/a.tif"),
         ("file:///data/a.tif", "file:///data/a.tif"),
         ("g/catalogs/m/items.parquet", "g/catalogs/m/items.parquet"),
-    ):
+    ):  # fmt: skip
         assert behind("g", href) == want

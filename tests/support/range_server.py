@@ -68,7 +68,9 @@ class Behaviour:
     denial: int = 403
     """Status of an answer to a request without a good token."""
     etag: str = "v1"
-    """Version of every object."""
+    """Version of every object; empty: none is told."""
+    modified: str = ""
+    """Last-Modified of every object, or empty."""
     deaf: float = 0.0
     """Seconds until it hears that a connection was closed, as a busy server does."""
     drip: float = 0.0
@@ -264,8 +266,11 @@ class _Connection(asyncio.Protocol):
         if data is None:
             self._send(404, {}, b"", path, headers)
             return
-        extra = {"ETag": f'"{told.etag}"', "Accept-Ranges": "bytes"}
-        if headers.get("if-none-match") == extra["ETag"]:
+        extra = {"ETag": f'"{told.etag}"'} if told.etag else {}
+        if told.modified:
+            extra["Last-Modified"] = told.modified
+        extra["Accept-Ranges"] = "bytes"
+        if told.etag and headers.get("if-none-match") == extra["ETag"]:
             self._send(304, extra, b"", path, headers)
             return
         if told.encoding:

@@ -9,16 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mosaic.catalog.href import (
-    SECRET_PARAMETERS,
-    VSICURL,
-    is_remote,
-    location,
-    relative,
-    resolve,
-    unsigned,
-)
+from mosaic.catalog.href import VSICURL, is_remote, location, relative, resolve
 from mosaic.errors import UsageError
+from mosaic.secret import SECRET_PARAMETERS, unsigned
 
 SECRET = "hush-hush+/="
 NAMES = st.sampled_from(
@@ -46,6 +39,14 @@ def urls(draw: st.DrawFn) -> tuple[str, list[tuple[str, str]]]:
 
 def shows_secret(text: str) -> bool:
     return "hush" in unquote(unquote(text))
+
+
+def test_a_container_of_azure_is_no_user() -> None:
+    for scheme in ("abfs", "abfss"):
+        bare = f"{scheme}://container@account.dfs.core.windows.net/a/b.tif"
+        assert unsigned(bare) == unsigned(f"{bare}?sig=hush&sv=1") == resolve(bare, "/any") == bare
+        assert location(unsigned(bare)) == "/vsiaz/container/a/b.tif"
+    assert unsigned("abfs://me:hush@account/a.tif") == "abfs://account/a.tif"
 
 
 def test_what_stays_of_a_url_is_spelt_as_it_was() -> None:
