@@ -18,6 +18,11 @@ _DEAF = ("GDAL/", "QGIS/")
 """In the User-Agent of those that take a refusal for a hole."""
 
 
+def is_chunk(path: str) -> bool:
+    """Whether a path is that of a chunk of numbers."""
+    return _CHUNK.fullmatch(path) is not None
+
+
 def loud(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
     """An answer as it is sent: a chunk's failure, to GDAL, as a chunk of no bytes.
 
@@ -26,6 +31,6 @@ def loud(request: web.Request, response: web.StreamResponse) -> web.StreamRespon
     if response.status < 400 or response.status == 404 or not isinstance(response, web.Response):
         return response
     agent = request.headers.get("User-Agent", "")
-    if not any(name in agent for name in _DEAF) or not _CHUNK.fullmatch(request.path):
+    if not any(name in agent for name in _DEAF) or not is_chunk(request.path):
         return response
     return web.Response(body=bytes(zstd_encode(b"")), headers={"Cache-Control": "no-store"})
