@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import hmac
 import ipaddress
 import logging
@@ -17,7 +18,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from mosaic.errors import CatalogError, MosaicError, UsageError
-from mosaic.gateway.loud import loud
+from mosaic.gateway.loud import is_chunk, loud
 from mosaic.gateway.options import Options
 from mosaic.gateway.origins import preflight, shared
 from mosaic.gateway.standins import StandIns
@@ -48,6 +49,8 @@ class Guard:
         self._stand_ins = stand_ins
         self._heard = heard
         self._slots = asyncio.Semaphore(options.busy)
+        # chunks wait for each other, some for minutes: all else mustn't wait for them
+        self._chunks = asyncio.Semaphore(max(1, options.busy // 2))
         self._host = (urlsplit(options.url).hostname or options.host).lower()
         self.waiting = 0
         """Requests that wait."""
@@ -86,20 +89,22 @@ class Guard:
         kept = self._stand_ins.kept(request)
         if kept is not None:
             return kept
-        if self._slots.locked() and self.waiting >= self._options.queue:
+        turns = (self._chunks, self._slots) if is_chunk(request.path) else (self._slots,)
+        if any(one.locked() for one in turns) and self.waiting >= self._options.queue:
             self.refused += 1
             return told(503, "too many requests wait; try again", **{"Retry-After": "1"})
-        self.waiting += 1
-        try:
-            await self._slots.acquire()
-        finally:
-            self.waiting -= 1
-        self.busy += 1
-        try:
-            return await _answered(request, handler)
-        finally:
-            self.busy -= 1
-            self._slots.release()
+        async with contextlib.AsyncExitStack() as held:
+            self.waiting += 1
+            try:
+                for one in turns:
+                    await held.enter_async_context(one)
+            finally:
+                self.waiting -= 1
+            self.busy += 1
+            try:
+                return await _answered(request, handler)
+            finally:
+                self.busy -= 1
 
     def _instead(self, request: web.Request) -> web.Response | None:
         """A refusal, or the answer to a browser that asks whether a page may ask."""

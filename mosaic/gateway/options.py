@@ -35,7 +35,7 @@ class Options:
     origins: tuple[str, ...] = ()
     """Origins of pages elsewhere whose scripts may read, as browsers write them."""
     busy: int = 64
-    """Requests worked on at once."""
+    """Requests worked on at once; half of them for chunks of Zarr stores at most."""
     queue: int = 1024
     """Requests that wait for that; more are answered 503."""
     connections: int = 4096

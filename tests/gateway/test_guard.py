@@ -187,6 +187,33 @@ def test_too_many_wait(serve: Serve, remote: Path, server: RangeServer) -> None:
     assert "mosaic_gateway_waiting 0\n" in text
 
 
+def test_chunks_that_wait_leave_room_for_others(
+    serve: Serve, remote: Path, server: RangeServer
+) -> None:
+    """However many a Zarr client asks for, half of what is worked on is for all else."""
+    gateway = serve(remote, busy=8)
+    store = f"{gateway.url}/zarr/mosaic"
+    assert ask(f"{store}/zarr.json")[0] == 200
+    server.behaviour.latency = 2.0
+    choices = [f"groupby=all&method={name}" for name in ("mean", "median", "min", "max", "std")]
+    keys = [f"{choice}/{band}/c/0/0/0" for choice in choices for band in ("B04", "B03", "B02")]
+    with ThreadPoolExecutor(len(keys)) as pool:
+        asked = [pool.submit(ask, f"{store}/{key}") for key in keys]
+        for _ in range(60):
+            figures = ask(f"{gateway.url}/metrics")[2].decode()
+            if "mosaic_gateway_busy 4\n" in figures and "mosaic_gateway_waiting 11\n" in figures:
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail(figures)
+        began = time.monotonic()
+        assert ask(f"{store}/zarr.json")[0] == 200
+        assert time.monotonic() - began < 1
+        server.behaviour.latency = 0.0
+        assert {one.result()[0] for one in asked} == {200}
+    assert "mosaic_gateway_waiting 0\n" in ask(f"{gateway.url}/metrics")[2].decode()
+
+
 def test_slow_clients_are_let_go(serve: Serve, remote: Path, server: RangeServer) -> None:
     """One that never ends its request, one that never reads its answer."""
     gateway = serve(remote, head=0.5, stall=0.5, connections=20)

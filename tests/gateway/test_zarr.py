@@ -17,6 +17,7 @@ import xarray as xr
 import zarr
 import zarr_cm
 from affine import Affine
+from imagecodecs import zstd_decode
 from obstore.store import HTTPStore
 from odc.geo.geobox import GeoBox
 from zarr.storage import ObjectStore
@@ -307,6 +308,20 @@ def test_a_scene_that_cant_be_read_is_no_empty_chunk(
     np.testing.assert_array_equal(plain(url).B03.values, want.B03.values)
     server.objects["S2_32_0_1/B04.tif"] = kept
     np.testing.assert_array_equal(plain(url).B04.values, want.B04.values)  # no failure is kept
+
+
+def test_to_gdal_a_failure_is_no_chunk_of_any_size(
+    serve: Serve, remote: Path, server: RangeServer
+) -> None:
+    """What GDAL takes for pixels if it is as long as a chunk has no bytes at all."""
+    gateway = serve(remote, retry=Retry(attempts=1, base=0.01))
+    del server.objects["S2_32_0_1/B04.tif"]
+    for key in ("groupby=all/B04/c/0/0/0", "groupby=all//B04/c/0/0/0"):
+        assert ask(at(gateway, key))[0] == 502
+        for agent in ("GDAL/3.13.3", "Mozilla/5.0 QGIS/34400"):
+            status, told, body = ask(at(gateway, key), User_Agent=agent)
+            assert (status, zstd_decode(body)) == (200, b"")
+            assert told["cache-control"] == "no-store"
 
 
 def test_a_chunk_is_drawn_once(serve: Serve, remote: Path, server: RangeServer) -> None:
