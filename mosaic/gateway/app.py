@@ -18,6 +18,7 @@ from mosaic.errors import UsageError
 from mosaic.gateway.catalogs import Catalogs, Pages
 from mosaic.gateway.copies import Copies
 from mosaic.gateway.door import Door
+from mosaic.gateway.fence import FencedGate
 from mosaic.gateway.guard import SERVER_LOG, Guard
 from mosaic.gateway.kept import Kept
 from mosaic.gateway.map import Map
@@ -63,7 +64,14 @@ class Gateway:
         self.options = options or Options()
         retry = retry or Retry.from_env()
         http = HTTPTransport(retry, f"mosaic/{__version__}", self._follow)
-        self.gate = Gate(limits, cache, retry, sign=sign, transports={"http": http})
+        self.gate: Gate = FencedGate(
+            lambda host: self._catalogs.reaches(host, self.options.redirects),
+            limits=limits,
+            cache=cache,
+            retry=retry,
+            sign=sign,
+            transports={"http": http},
+        )
         # an index may be large: it mustn't push scenes out of the cache
         self._own = Gate(cache=CacheSettings(memory=_DOCUMENTS))
         self._catalogs = Catalogs(folders, self.gate)

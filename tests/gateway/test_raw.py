@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import orjson
 import pyarrow.parquet as pq
@@ -235,6 +235,46 @@ def test_a_redirect_elsewhere_is_refused(serve: Serve, remote: Path, server: Ran
         allowing = serve(remote, redirects=(f"127.0.0.1:{internal.port}",))
         assert ask(raw(allowing, server.url(NAME)))[::2] == (200, data)
         assert internal.counts.requests > 0
+
+
+VRT = """<VRTDataset rasterXSize="{width}" rasterYSize="{height}"><SRS>{crs}</SRS>
+<GeoTransform>{c},{a},{b},{f},{d},{e}</GeoTransform><VRTRasterBand dataType="UInt16" band="1">
+<NoDataValue>0</NoDataValue><SimpleSource><SourceFilename>/vsicurl/{source}</SourceFilename>
+<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"""
+
+
+def test_a_vrt_leads_nowhere_else(serve: Serve, tmp_path: Path, server: RangeServer) -> None:
+    """What a scene's file names is asked for only where the catalogs, or the operator, lead."""
+    built = publish(tmp_path, seam_scenes(64, 60.0, ("B04",), dates=1), server)
+    with RangeServer(dict(server.objects)) as internal:
+        items = [orjson.loads(path.read_bytes()) for path in sorted(built.glob("items/*.json"))]
+        for item in items:
+            asset = item["assets"]["B04"]
+            told = {**item["properties"], **asset}
+            height, width = told["proj:shape"]
+            name = urlsplit(asset["href"]).path.removeprefix("/")
+            text = VRT.format(
+                crs=told["proj:code"],
+                source=internal.url(name),
+                height=height,
+                width=width,
+                **dict(zip("abcdef", told["proj:transform"], strict=False)),
+            )
+            server.objects[f"{name}.vrt"] = text.encode()
+            asset["href"] += ".vrt"
+        mosaic.build(items, tmp_path / "vrts", bands=["B04"])
+        internal.reset()
+        tile = "tiles/vrts/11/1092/715.tif?bands=B04"
+        status, _, body = ask(f"{serve(tmp_path / 'vrts').url}/{tile}")
+        assert (status, b"no served catalog names its host" in body) == (502, True)
+        assert internal.counts.requests == 0
+        allowing = serve(tmp_path / "vrts", redirects=(f"127.0.0.1:{internal.port}",))
+        assert ask(f"{allowing.url}/{tile}")[0] == 200
+        assert internal.counts.requests > 0
+        internal.behaviour.redirect = "http://localhost:1/{path}"  # nor from there anywhere
+        allowing = serve(tmp_path / "vrts", redirects=(f"127.0.0.1:{internal.port}",))
+        status, _, body = ask(f"{allowing.url}/{tile}")
+        assert (status, b"isn't allowed" in body) == (502, True)
 
 
 def test_hrefs_with_queries_and_letters(serve: Serve, tmp_path: Path, server: RangeServer) -> None:
