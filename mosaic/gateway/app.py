@@ -133,7 +133,7 @@ class Gateway:
             made = tempfile.TemporaryDirectory(prefix="mosaic-serve-")
             self.folder = Path(stack.enter_context(made))
             door = Door(told)
-            guard = Guard(told, door.heard)
+            guard = Guard(told, door.heard, self._catalogs.hidden)
             answers = Answers(self.gate, stall=told.stall)
             documents = Answers(self._own, stall=told.stall)
             copies = Copies(self.folder)

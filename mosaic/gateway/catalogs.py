@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 from aiohttp import web
@@ -91,6 +92,13 @@ class Catalogs:
     def serves(self, href: str) -> bool:
         """Whether an href is an asset of a served mosaic."""
         return any(href in self._served[name].members for name in self.names)
+
+    def hidden(self, text: str) -> str:
+        """A text without where the mosaics lie on this machine."""
+        for name, one in self._served.items():
+            for folder in (f"file://{quote(str(one.folder))}", str(one.folder)):
+                text = text.replace(f"{folder}/", f"{name}/")
+        return text
 
     def get(self, name: str) -> Served | None:
         """A mosaic as it lay when it was last loaded. Raises CatalogError where it was lost."""

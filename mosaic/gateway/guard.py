@@ -35,11 +35,20 @@ _PATH = 4096
 
 
 class Guard:
-    """Checks of each request, the queue, and the access log."""
+    """Checks of each request, the queue, and the access log.
 
-    def __init__(self, options: Options, heard: Callable[[asyncio.BaseProtocol], None]) -> None:
+    ``heard`` is told of a connection's requests; ``hidden`` makes an error's text fit for others.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        heard: Callable[[asyncio.BaseProtocol], None],
+        hidden: Callable[[str], str],
+    ) -> None:
         self._options = options
         self._heard = heard
+        self._hidden = hidden
         self._slots = asyncio.Semaphore(options.busy)
         self._host = (urlsplit(options.url).hostname or options.host).lower()
         self.waiting = 0
@@ -59,6 +68,8 @@ class Guard:
         response: web.StreamResponse | None = None
         try:
             response = await self._checked(request, handler)
+            if response.status >= 400 and isinstance(response, web.Response) and response.text:
+                response.text = self._hidden(response.text)
             return loud(request, response)
         finally:  # a client that left is told of, too
             status = response.status if response is not None else 499

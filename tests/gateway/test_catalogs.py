@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -318,6 +319,27 @@ def test_scenes_in_the_folder_by_any_name(serve: Serve, tmp_path: Path) -> None:
     assert all(ask(url)[2] in files for url in found)
     got = mosaic.read(f"{root}items.parquet", bands=["B04"])
     np.testing.assert_array_equal(got.values, mosaic.read(built, bands=["B04"]).values)
+
+
+def test_scenes_in_the_folder_that_cant_be_read(serve: Serve, tmp_path: Path) -> None:
+    """Errors don't tell where the folder lies; what is no file doesn't hang."""
+    built = tmp_path / "a b"
+    mosaic.build(write_scenes(built / "scenes", seam_scenes(64, 60.0, ("B04",), dates=1)), built)
+    gone, pipe = (built / "scenes" / name / "B04.tif" for name in ("S2_32_0_0", "S2_32_1_0"))
+    for path in (gone, pipe):
+        path.unlink()
+    os.mkfifo(pipe)
+    gateway = serve(built)
+    root = f"{gateway.url}/catalogs/{quote(built.name)}/scenes"
+    for url, want, why in (
+        (f"{root}/S2_32_0_0/B04.tif", 404, b"a b/scenes/S2_32_0_0/B04.tif: can't be read"),
+        (f"{root}/S2_32_1_0/B04.tif", 502, b"not a regular file"),
+        (f"{gateway.url}/tiles/a%20b/11/1092/715.tif?bands=B04", 502, b"a b/scenes"),
+        (f"{gateway.url}/zarr/a%20b/B04/c/0/0/0", 502, b"a b/scenes"),
+    ):
+        status, _, body = ask(url)
+        assert (status, why in body) == (want, True), body
+        assert tmp_path.name.encode() not in body
 
 
 def test_names() -> None:
