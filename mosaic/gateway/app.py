@@ -63,7 +63,7 @@ class Gateway:
     ) -> None:
         self.options = options or Options()
         retry = retry or Retry.from_env()
-        http = HTTPTransport(retry, f"mosaic/{__version__}", self._follow)
+        http = HTTPTransport(retry, f"mosaic/{__version__}", self._follow, self._inward)
         self.gate: Gate = FencedGate(
             lambda host: self._catalogs.reaches(host, self.options.redirects),
             limits=limits,
@@ -126,6 +126,10 @@ class Gateway:
 
     def _follow(self, first: str, target: str) -> bool:
         return self._catalogs.follow(first, target, self.options.redirects)
+
+    def _inward(self, host: str) -> bool:
+        told = self.options.redirects
+        return host in told or host.rpartition(":")[0] in told
 
     async def _serve(self) -> contextlib.AsyncExitStack:
         told = self.options
