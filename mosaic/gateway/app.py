@@ -19,7 +19,7 @@ from mosaic.gateway.catalogs import Catalogs, Pages
 from mosaic.gateway.copies import Copies
 from mosaic.gateway.door import Door
 from mosaic.gateway.fence import FencedGate
-from mosaic.gateway.guard import SERVER_LOG, Guard
+from mosaic.gateway.guard import SERVER_LOG, Guard, failed
 from mosaic.gateway.kept import Kept
 from mosaic.gateway.map import Map
 from mosaic.gateway.metrics import CONTENT_TYPE, exposition, summary
@@ -138,7 +138,7 @@ class Gateway:
             self.folder = Path(stack.enter_context(made))
             door = Door(told)
             guard = Guard(told, door.heard, self._catalogs.hidden)
-            answers = Answers(self.gate, stall=told.stall)
+            answers = Answers(self.gate, stall=told.stall, note=failed)
             documents = Answers(self._own, stall=told.stall)
             copies = Copies(self.folder)
             pages = Pages(self._catalogs, copies, answers, documents, lambda: self.url)

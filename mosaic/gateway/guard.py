@@ -188,7 +188,13 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         why = "the catalog can't be read now; see the gateway's log"
         return told(503, why, **{"Retry-After": "5"})
     except MosaicError as error:
+        failed(request.path, error)
         return told(502, str(error))
+
+
+def failed(href: str, error: MosaicError) -> None:
+    """Log why something couldn't be read: few clients show it; once a body began none hears it."""
+    _LOG.warning("failed: %s", error)
 
 
 def told(status: int, text: str, **headers: str) -> web.Response:
