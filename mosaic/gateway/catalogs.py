@@ -177,7 +177,7 @@ class Pages:
         path = request.match_info["path"]
         if served is None or not _plain(path):
             return self._missing()
-        if path in served.files:
+        if path in served.files and not path.startswith("/"):  # which a collection may claim
             site = self._catalogs.site(served, self._base())
             copy = await self._copies.get(served, site, path)
             kind = _TYPES.get(PurePosixPath(path).suffix, "application/octet-stream")

@@ -287,6 +287,22 @@ def test_what_isnt_the_mosaics_own_stays_hidden(serve: Serve, remote: Path) -> N
     (remote / "items" / "more.json").unlink()
 
 
+def test_a_collection_can_claim_no_file_elsewhere(
+    serve: Serve, remote: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(remote, tmp_path / "copy")
+    (tmp_path / "private").write_text("hush")
+    document = orjson.loads((copy / "collection.json").read_bytes())
+    claimed = [str(tmp_path / "private"), "../private", "items/../../private", "./../private"]
+    document["mosaic:files"] += claimed
+    (copy / "collection.json").write_bytes(orjson.dumps(document))
+    gateway = serve(copy)
+    assert ask(f"{gateway.url}/catalogs/copy/collection.json")[0] == 200
+    for path in claimed:
+        status, _, body = ask(f"{gateway.url}/catalogs/copy/{path}")
+        assert (status, b"hush" in body) == (404, False), path
+
+
 def test_what_cant_be_served_is_said_at_the_start(tmp_path: Path, remote: Path) -> None:
     with pytest.raises(CatalogError, match="can't be read"):
         Gateway({"x": tmp_path}, Options(port=0))
