@@ -53,8 +53,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit, urlunsplit
+
+E = TypeVar("E", bound="MosaicError")
 
 
 def redact(href: str) -> str:
@@ -68,6 +70,11 @@ def redact(href: str) -> str:
         return f"{scheme}://{rest.rpartition('@')[2]}"
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+def _line(where: str, what: str, advice: str) -> str:
+    text = f"{where}: {what}" if where else what
+    return f"{text}; {advice}" if advice else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +104,7 @@ class Problem:
             )
             if part
         )
-        text = f"{where}: {self.what}" if where else self.what
-        return f"{text}; {self.advice}" if self.advice else text
+        return _line(where, self.what, self.advice)
 
     def as_dict(self) -> dict[str, str]:
         """The problem as JSON-ready strings, without secrets."""
@@ -106,7 +112,17 @@ class Problem:
 
 
 class MosaicError(Exception):
-    """Anything that mosaic raises on purpose."""
+    """Anything that mosaic raises on purpose. It comes whole from other processes."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _again, (type(self), self.args, self.__dict__)
+
+
+def _again(kind: type[E], args: tuple[Any, ...], told: dict[str, Any]) -> E:
+    error = kind.__new__(kind)  # without its __init__, whose arguments it doesn't keep
+    error.args = args
+    error.__dict__.update(told)
+    return error
 
 
 class UsageError(MosaicError, ValueError):
@@ -121,9 +137,6 @@ class InputError(MosaicError):
         self.hint = hint
         lines = [str(problem) for problem in self.problems]
         super().__init__("\n".join([*lines, hint] if hint else lines))
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (type(self), (self.problems, self.hint))
 
 
 class NoItemsError(InputError):
@@ -149,9 +162,6 @@ class BrokenCatalogError(CatalogError):
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return (type(self), (self.problems,))
-
 
 class DatabaseError(CatalogError):
     """A mosaic's database that can't be reached, or that refuses."""
@@ -165,15 +175,6 @@ class SearchError(MosaicError):
         self.advice = advice
         self.status = status
         super().__init__(f"{what}; {advice}" if advice else what)
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (_search_error, (type(self), self.what, self.advice, self.status))
-
-
-def _search_error(
-    kind: type[SearchError], what: str, advice: str, status: int | None
-) -> SearchError:
-    return kind(what, advice, status=status)
 
 
 class UnknownCollectionError(SearchError, LookupError):
@@ -195,13 +196,6 @@ class RecipeError(MosaicError):
         where = f"{file} line {line}" if line else file
         super().__init__(f"{where}: {key}: {what}" if key else f"{where}: {what}")
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return (_recipe_error, (self.what, self.file, self.line, self.key))
-
-
-def _recipe_error(what: str, file: str, line: int, key: str) -> RecipeError:
-    return RecipeError(what, file=file, line=line, key=key)
-
 
 class SourceMismatchError(InputError):
     """An item and its file contradict each other."""
@@ -213,9 +207,6 @@ class ReadError(MosaicError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (type(self), (self.problems,))
 
 
 class CompositeError(MosaicError):
@@ -229,9 +220,6 @@ class CompositeError(MosaicError):
         shown = ", ".join(self.items[:8])
         more = f" and {len(self.items) - 8} more" if len(self.items) > 8 else ""
         super().__init__(f"method={method} failed at {window} of items {shown}{more}: {what}")
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (type(self), (self.method, self.what, self.items, self.window))
 
 
 class ExportError(MosaicError):
@@ -253,9 +241,6 @@ class UnfinishedError(ExportError):
             "same to go on, or --overwrite to begin anew"
         )
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return (type(self), (self.target, self.differences))
-
 
 class HeaderError(MosaicError):
     """A raster's header can't be read."""
@@ -272,14 +257,11 @@ class WorkerError(MosaicError):
         self.what = what
         super().__init__(f"{what}; give workers and client the same virtual-mosaic")
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return (type(self), (self.what,))
 
+class _FileError(MosaicError):
+    """What is wrong with one file."""
 
-class TiffError(MosaicError):
-    """A TIFF that breaks its format, or contradicts itself."""
-
-    advice = "the file is damaged: fetch or write it anew"
+    advice = ""
 
     def __init__(self, what: str, *, href: str = "", advice: str | None = None) -> None:
         self.what = what
@@ -288,15 +270,13 @@ class TiffError(MosaicError):
         super().__init__(what)
 
     def __str__(self) -> str:
-        line = f"{self.href}: {self.what}" if self.href else self.what
-        return f"{line}; {self.advice}" if self.advice else line
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (_tiff_error, (type(self), self.what, self.href, self.advice))
+        return _line(self.href, self.what, self.advice)
 
 
-def _tiff_error(kind: type[TiffError], what: str, href: str, advice: str) -> TiffError:
-    return kind(what, href=href, advice=advice)
+class TiffError(_FileError):
+    """A TIFF that breaks its format, or contradicts itself."""
+
+    advice = "the file is damaged: fetch or write it anew"
 
 
 class TiffUnsupportedError(TiffError):
@@ -309,25 +289,8 @@ class TiffBlockError(TiffError):
     """A block that can't be decoded, or lies outside the file."""
 
 
-class ForeignError(MosaicError):
+class ForeignError(_FileError):
     """A file that only GDAL reads, and that it can't open or read, or mustn't."""
-
-    def __init__(self, what: str, *, href: str = "", advice: str = "") -> None:
-        self.what = what
-        self.href = redact(href)
-        self.advice = advice
-        super().__init__(what)
-
-    def __str__(self) -> str:
-        line = f"{self.href}: {self.what}" if self.href else self.what
-        return f"{line}; {self.advice}" if self.advice else line
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (_foreign_error, (self.what, self.href, self.advice))
-
-
-def _foreign_error(what: str, href: str, advice: str) -> ForeignError:
-    return ForeignError(what, href=href, advice=advice)
 
 
 class StorageError(MosaicError):
@@ -359,27 +322,12 @@ class StorageError(MosaicError):
             f"last cause: {self.cause}" if self.cause and self.cause not in told else "",
         ]
         text = ", ".join(part for part in known if part)
-        line = f"{self.href}: {self.what}" if self.href else self.what
-        line = f"{line} ({text})" if text else line
-        return f"{line}; {self.advice}" if self.advice else line
+        what = f"{self.what} ({text})" if text else self.what
+        return _line(self.href, what, self.advice)
 
     def again(self) -> Self:
         """An equal error: each of a thousand waiters raises its own, with its own traceback."""
-        return type(self)(
-            self.what,
-            href=self.href,
-            status=self.status,
-            attempts=self.attempts,
-            cause=self.cause,
-            advice=self.advice,
-        )
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (_storage_error, (type(self), self.__dict__))
-
-
-def _storage_error(kind: type[StorageError], fields: dict[str, Any]) -> StorageError:
-    return kind(**fields)
+        return _again(type(self), self.args, self.__dict__)
 
 
 class UnknownSchemeError(StorageError, ValueError):

@@ -31,8 +31,8 @@ Source = str | os.PathLike[str] | Json
 
 _JSON = (".json", ".geojson", ".stac")
 _LINES = (".ndjson", ".jsonl", ".geojsonl", ".geojsons")
-_PARQUET = (".parquet", ".geoparquet", ".pq")
-DOCUMENTS = (*_JSON, *_LINES, *_PARQUET)
+PARQUET = (".parquet", ".geoparquet", ".pq")
+DOCUMENTS = (*_JSON, *_LINES, *PARQUET)
 """File name endings of what holds items; ``.gz`` may follow those of JSON."""
 _SIDE_PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 _SCENES_AT_ONCE = 2048
@@ -185,7 +185,7 @@ def _file(path: Path, seen: _Seen, globbed: bool = False) -> Iterator[Found]:
         return
     seen.documents.add(real)
     base = str(path.absolute().parent)
-    if name.endswith(_PARQUET):
+    if name.endswith(PARQUET):
         yield from _parquet(path, base)
         return
     try:

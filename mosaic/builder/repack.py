@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -147,8 +147,3 @@ def _cast(values: pa.Array | None, kind: pa.DataType, count: int) -> pa.Array:
         return values.cast(kind)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise MisfitError from None
-
-
-def groups_after(order: Sequence[int], known: list[Any], fresh: list[Any]) -> list[Any]:
-    """What row groups cover after a change; a group that lost rows covers what it did."""
-    return [*(known[group] for group in order), *fresh]

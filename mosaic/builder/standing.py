@@ -17,7 +17,7 @@ from mosaic.builder.spool import ORIGIN
 from mosaic.catalog.facts import told_bands
 from mosaic.catalog.folder import Folder, ParquetColumns
 from mosaic.catalog.gti import Index, read_xml
-from mosaic.catalog.layout import ITEMS, index_name, read_collection
+from mosaic.catalog.layout import index_name, read_collection
 from mosaic.catalog.opened import Opened, open_mosaic
 from mosaic.catalog.variants import stated
 from mosaic.errors import UsageError
@@ -142,8 +142,3 @@ def built_with(stand: Standing, recipe: str | None, skip_bad: bool) -> Options:
         skip_bad=skip_bad,
         recipe=load(recipe) if recipe else None,
     )
-
-
-def items_path(stand: Standing) -> Path:
-    """Where its ``items.parquet`` lies."""
-    return stand.folder / ITEMS

@@ -146,7 +146,8 @@ def _shape(field: Any) -> tuple[int, int] | None:
     return height, width
 
 
-_ASSET_BAND_FIELDS = ("data_type", "nodata", "unit", "raster:scale", "raster:offset")
+OF_ASSET = ("data_type", "nodata", "unit", "raster:scale", "raster:offset")
+"""Fields of an asset that hold for all of its bands."""
 
 
 def bands_of(asset: Json, dtype: str) -> tuple[Band, ...]:
@@ -158,7 +159,7 @@ def bands_of(asset: Json, dtype: str) -> tuple[Band, ...]:
 def told_bands(asset: Json) -> tuple[Band, ...] | None:
     """The bands an asset tells, or None where it tells no data type."""
     bands = asset.get("bands")
-    common = {k: asset[k] for k in _ASSET_BAND_FIELDS if k in asset}
+    common = {k: asset[k] for k in OF_ASSET if k in asset}
     if not bands and not common:
         return None
     return _parsed(orjson.dumps([bands or [{}], common]))

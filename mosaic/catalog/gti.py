@@ -43,6 +43,8 @@ GDAL_RESAMPLING = {
     "mode": "mode",
 }
 """rasterio's resampling names to GTI's."""
+_ROWS = 1 << 16
+"""Rows written at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,9 +218,9 @@ SCHEMA = pa.schema(
 )
 
 
-def _batches(index: Index, tiles: Tiles, size: int = 1 << 16) -> Iterator[pa.RecordBatch]:
-    for start in range(0, len(tiles.location), size):
-        part = slice(start, start + size)
+def _batches(index: Index, tiles: Tiles) -> Iterator[pa.RecordBatch]:
+    for start in range(0, len(tiles.location), _ROWS):
+        part = slice(start, start + _ROWS)
         columns = [
             tiles.location[part],
             tiles.item[part],

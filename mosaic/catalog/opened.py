@@ -20,12 +20,14 @@ from mosaic.catalog import brief
 from mosaic.catalog.assets import Asset, asset_of, declaration
 from mosaic.catalog.columns import Columns, Longs
 from mosaic.catalog.database import shown
+from mosaic.catalog.facts import OF_ASSET
 from mosaic.catalog.folder import Folder, ParquetColumns
 from mosaic.catalog.href import resolve
 from mosaic.catalog.later import LaterColumns
 from mosaic.catalog.layout import BRIEF, ITEMS, MARK, MASK
 from mosaic.catalog.order import NEVER, drawn, times
-from mosaic.catalog.variants import OF_ASSET, TRAITS, Variant, traits_of
+from mosaic.catalog.sentinel2 import TRAITS
+from mosaic.catalog.variants import Variant, traits_of
 from mosaic.errors import CatalogError, Problem, UsageError
 
 Json = dict[str, Any]

@@ -23,17 +23,14 @@ _UNGOVERNED_THREADS = 4  # the smallest quota that a public provider grants
 
 
 def read_headers(
-    hrefs: Iterable[str],
-    settings: HeaderSettings | None = None,
-    gate: Gate | None = None,
-    fresh: bool = True,
+    hrefs: Iterable[str], gate: Gate | None = None, fresh: bool = True
 ) -> Iterator[tuple[str, Header | HeaderError]]:
     """Headers of many rasters, each href once, as they arrive; errors are values here.
 
     ``gate``: what remote ones are read through, by default this process's. ``fresh``: as they are
     now, not as the gate has them at hand.
     """
-    settings = settings or HeaderSettings.from_env()
+    settings = HeaderSettings.from_env()
     wanted = dict.fromkeys(hrefs)
     governed = [href for href in wanted if href.lower().startswith(_GOVERNED)]
     direct = [href for href in wanted if not href.lower().startswith(_GOVERNED)]

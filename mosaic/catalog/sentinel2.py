@@ -43,8 +43,11 @@ _SUFFIX = re.compile(r"(_\d\dm)?([-_]jp2)?$")
 _PRODUCT = re.compile(r"S2[A-D]_MSIL\w\w_\d{8}T\d{6}_N(\d\d)(\d\d)_")
 _VERSION = re.compile(r"(\d\d?)\.(\d\d?)")
 _OWN = ("s2:processing_baseline", "sentinel:processing_baseline")
-_NAMES = ("s2:product_uri", "sentinel:product_id")
 _FLAGS = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
+NAMES = ("s2:product_uri", "sentinel:product_id")
+"""Properties that hold the product's name."""
+TRAITS = ("constellation", "platform", *_OWN, "processing:version", *_FLAGS)
+"""Properties that tell how numbers are encoded, besides the product's name."""
 
 
 def encoded(item: Json, key: str, bands: tuple[Band, ...]) -> tuple[Band, ...]:
@@ -69,7 +72,7 @@ def encoded(item: Json, key: str, bands: tuple[Band, ...]) -> tuple[Band, ...]:
 
 def is_sentinel2(properties: Json) -> bool:
     """Whether an item is of Sentinel-2: a field of its own, or the platform's name."""
-    if any(field in properties for field in (*_OWN, *_FLAGS, *_NAMES)):
+    if any(field in properties for field in (*_OWN, *_FLAGS, *NAMES)):
         return True
     names = (properties.get("constellation"), properties.get("platform"))
     return any(
@@ -83,7 +86,7 @@ def processing_baseline(properties: Json, item_id: str = "") -> tuple[int, int] 
         version = _version(str(properties.get(field) or ""))
         if version:
             return version
-    for name in (*(properties.get(field) for field in _NAMES), item_id):
+    for name in (*(properties.get(field) for field in NAMES), item_id):
         match = _PRODUCT.match(str(name or ""))
         if match:
             return int(match[1]), int(match[2])

@@ -12,37 +12,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mosaic.catalog.columns import Codes, Longs, codes, distinct, joined, true
-from mosaic.catalog.facts import told_bands
+from mosaic.catalog.facts import OF_ASSET, told_bands
 from mosaic.catalog.folder import ParquetColumns
 from mosaic.catalog.radiometry import Recoding, recoding
-from mosaic.catalog.sentinel2 import encoded, is_sentinel2, processing_baseline
+from mosaic.catalog.sentinel2 import NAMES, TRAITS, encoded, is_sentinel2, processing_baseline
 from mosaic.catalog.source import Band, Told
 from mosaic.catalog.table import Bands
 
 Json = dict[str, Any]
 
 _NAMED = r"^S2[A-D]_MSIL\w\w_\d{8}T\d{6}_N(?P<found>\d{4})_"
-_NAMES = ("s2:product_uri", "sentinel:product_id")
-TRAITS = (
-    "constellation",
-    "platform",
-    "s2:processing_baseline",
-    "sentinel:processing_baseline",
-    "processing:version",
-    "earthsearch:boa_offset_applied",
-    "sentinel:boa_offset_applied",
-)
-"""Properties that tell how Sentinel-2's numbers are encoded, besides the product's name."""
-_OF_BAND = (
-    "data_type",
-    "nodata",
-    "unit",
-    "raster:scale",
-    "raster:offset",
-    "name",
-    "eo:common_name",
-)
-OF_ASSET = ("data_type", "nodata", "unit", "raster:scale", "raster:offset")
+_OF_BAND = (*OF_ASSET, "name", "eo:common_name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +49,7 @@ def variants_of(
     at = rows[first]
     told = {name: columns.values(path, at) for name, path in paths.items()}
     bands = columns.values(f"{asset}.bands", at, _OF_BAND)
-    properties = {name: columns.values(name, at) for name in (*TRAITS, *_NAMES)}
+    properties = {name: columns.values(name, at) for name in (*TRAITS, *NAMES)}
     found: list[Bands | None] = []
     for place, row in enumerate(at.tolist()):
         fields = stated({name: values[place] for name, values in told.items()})
@@ -106,10 +86,10 @@ def _original(columns: ParquetColumns, asset: str) -> npt.NDArray[np.bool_]:
 def traits_of(columns: ParquetColumns, ids: pa.Array) -> Codes:
     """(n,) codes of what items say of Sentinel-2's encoding."""
     parts = [columns.codes(name) for name in TRAITS]
-    parts += [_named(columns.read(name)) for name in _NAMES if columns.has(name)]
+    parts += [_named(columns.read(name)) for name in NAMES if columns.has(name)]
     traits = joined(parts)
     first, _ = distinct(traits)
-    told = {name: columns.values(name, first) for name in (*TRAITS, *_NAMES)}
+    told = {name: columns.values(name, first) for name in (*TRAITS, *NAMES)}
     for place in range(len(first)):
         own = stated({name: values[place] for name, values in told.items()})
         if is_sentinel2(own) and processing_baseline(own) is None:

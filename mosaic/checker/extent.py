@@ -17,7 +17,7 @@ from affine import Affine
 from mosaic.catalog.source import has_code
 from mosaic.checker.items import Places
 from mosaic.grid import LONLAT, Bounds, Floats, is_geographic, transformer, world
-from mosaic.outline import Geometries
+from mosaic.outline import Geometries, scaled
 from mosaic.reach import foretold, suggested
 
 LEAST, MOST = -0.65, 2.0
@@ -149,7 +149,7 @@ def uncovered(
         inside &= ~_at_the_edge(xy, whole, 3 * np.array(res))
     if not inside.any():
         return float("nan")
-    union = shapely.union_all(_scaled(pieces, np.tile(1 / np.array(res), (len(pieces), 1))))
+    union = shapely.union_all(scaled(pieces, np.tile(1 / np.array(res), (len(pieces), 1))))
     here = shapely.points(xy[inside] / np.array(res))
     away = np.asarray(shapely.distance(here, shapely.boundary(union)))
     shapely.prepare(union)
@@ -212,10 +212,10 @@ def _well(
     if whole:
         sound &= ~np.any(_at_the_edge(ring, whole, 2.5 * pixel[:, None]), axis=1)
     rows = np.flatnonzero(sound)
-    scaled = _scaled(footprints[rows], 1 / pixel[rows])
+    unit = scaled(footprints[rows], 1 / pixel[rows])
     edges = shapely.linearrings(ring[rows] / pixel[rows, None])
-    held = np.asarray(shapely.covers(shapely.buffer(scaled, -LEAST), edges))
-    free = np.asarray(shapely.disjoint(shapely.buffer(scaled, -MOST - SLACK), edges))
+    held = np.asarray(shapely.covers(shapely.buffer(unit, -LEAST), edges))
+    free = np.asarray(shapely.disjoint(shapely.buffer(unit, -MOST - SLACK), edges))
     sound[rows] = held & free
     return sound
 
@@ -225,13 +225,13 @@ def _distances(
 ) -> tuple[Floats, Floats]:
     """(n,) least and greatest signed distance of rings' points to the edges of footprints."""
     count = ring.shape[1]
-    scaled = _scaled(footprints, 1 / pixel)
-    shapely.prepare(scaled)
+    unit = scaled(footprints, 1 / pixel)
+    shapely.prepare(unit)
     flat = (ring / pixel[:, None]).reshape(-1, 2)
     known = np.all(np.isfinite(flat), axis=1)
     here = shapely.points(np.where(known[:, None], flat, 0.0))
-    away = np.asarray(shapely.distance(here, np.repeat(shapely.boundary(scaled), count)))
-    outside = ~np.asarray(shapely.covers(np.repeat(scaled, count), here))
+    away = np.asarray(shapely.distance(here, np.repeat(shapely.boundary(unit), count)))
+    outside = ~np.asarray(shapely.covers(np.repeat(unit, count), here))
     away[outside] *= -1
     away[~known] = -np.inf
     away = away.reshape(-1, count)
@@ -278,13 +278,6 @@ def _crosses(
         lon = some if is_geographic(name) else np.unwrap(some, period=360.0)
         found[row] |= bool(np.ptp(lon) < 180.0)
     return found
-
-
-def _scaled(geometry: Geometries, factor: Floats) -> Geometries:
-    copies = np.array(geometry, dtype=object)
-    points, index = shapely.get_coordinates(copies, return_index=True)
-    scaled: Geometries = shapely.set_coordinates(copies, points * factor[index])
-    return scaled
 
 
 def same_crs(one: str, other: str, bounds: Bounds) -> bool:

@@ -147,11 +147,13 @@ def build(
 @click.command()
 @click.argument("folder")
 @click.argument("source", nargs=-1)
-@click.option("--drop", metavar="ID", multiple=True, help="An item that goes. Repeatable.")
-@click.option("--drop-missing", is_flag=True, help="Items go that SOURCE doesn't have any more.")
+@click.option("--drop", metavar="ID", multiple=True, help="Take this item out. Repeatable.")
+@click.option(
+    "--drop-missing", is_flag=True, help="Take out items that SOURCE doesn't have any more."
+)
 @click.option("--recipe", metavar="FILE", help="The recipe it was built with, if that is a file.")
 @click.option("--skip-bad", is_flag=True, help="Leave out, and list, what can't be indexed.")
-@json_option("The report, as JSON on stdout.")
+@json_option("The report as JSON on stdout.")
 @QUIET
 @VERBOSE
 def update(
@@ -162,9 +164,10 @@ def update(
     verbose: bool,
     **chosen: Any,
 ) -> None:
-    """Bring the mosaic in FOLDER up to date with SOURCE, or with its own searches made again.
+    """Bring a mosaic up to date with SOURCE, or by its own searches.
 
-    Items are added, or replaced where their `updated` is later; only what changes is written.
+    Without SOURCE the searches that it was built from are made again. Items are added, or
+    replaced where their `updated` is later; only what changes is written.
     """
     from mosaic.builder.update import update as updated
 

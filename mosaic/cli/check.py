@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     metavar="N",
     help="Items, remote files and headers to look at, spread over assets and CRSs.",
 )
-@click.option("--schemas", metavar="DIR", help="JSON schemas of STAC extensions; none is fetched.")
+@click.option(
+    "--schemas", metavar="DIR", help="Take JSON schemas of STAC extensions from here; fetch none."
+)
 @click.option("--offline", is_flag=True, help="Ask no network for schemas or scenes.")
 @click.option(
     "--drift",
     metavar="FILE",
-    help="Note size, validators and header of the scenes in FILE, and compare them from then on.",
+    help="Keep size, validators and header of the scenes in FILE; next time, tell which changed.",
 )
 @json_option("As JSON on stdout.")
 @VERBOSE
@@ -45,10 +47,11 @@ def check(
     as_json: bool,
     verbose: bool,
 ) -> None:
-    """Tell whether the mosaic in FOLDER is whole and true; exit 1 when something is wrong.
+    """Tell whether the mosaic in FOLDER is whole and true.
 
     Looked at: its STAC, its tile indexes by the rules that GDAL needs, its slices and stacks,
-    and whether its scenes are where the items say and what the items say.
+    and whether its scenes are where the items say and what the items say. The exit code is 1 when
+    something is wrong.
     """
     from mosaic.checker.run import check as checked
 

@@ -47,15 +47,24 @@ from mosaic.cli.progress import bar
     show_default=True,
     help="What is made of a layer's scenes: first, last, median, mean, percentile:90, …",
 )
-@click.option("--over", metavar="BY", default="auto", help="Which items make one observation.")
-@click.option("--best", metavar="NAME", help="A band or property by which the best shows.")
+@click.option(
+    "--over",
+    metavar="BY",
+    default="auto",
+    help="Which items make one observation: id, solar_day, …; default: by the layers.",
+)
+@click.option(
+    "--best",
+    metavar="NAME",
+    help="Band or property whose smallest value shows; with '-' the greatest.",
+)
 @click.option(
     "--mask",
     metavar="BAND=A,B",
     multiple=True,
     help="Pixels to hide: numbers or names, such as SCL=3,cloud_high_probability. Repeatable.",
 )
-@click.option("--mask-dilate", type=int, default=0, metavar="N", help="Pixels around these.")
+@click.option("--mask-dilate", type=int, default=0, metavar="N", help="Hide N pixels around, too.")
 @click.option("--dtype", metavar="TYPE", help="Data type; default: the bands' own.")
 @click.option("--raw", is_flag=True, help="The files' own numbers.")
 @click.option("--where", metavar="SQL", help="A condition on items, as of `mosaic query`.")
@@ -90,9 +99,10 @@ def export(
     quiet: bool,
     **chosen: Any,
 ) -> None:
-    """Write the pixels of SOURCE, a mosaic or items, to OUT: a COG (.tif) or a Zarr store (.zarr).
+    """Write pixels of a mosaic, or of items, as a COG or Zarr store.
 
-    An export that was interrupted goes on where it stopped when the same is asked again.
+    SOURCE is a mosaic's folder or URL, or items; OUT ends with .tif or .zarr. An export that was
+    interrupted goes on where it stopped when the same is asked again.
     """
     from mosaic.exporter import words
     from mosaic.exporter.run import export as exported
@@ -154,7 +164,7 @@ def preview(
     datetime_: str | None,
     quiet: bool,
 ) -> None:
-    """Draw the mosaic in SOURCE: its pixels over footprints coloured by CRS, as a PNG.
+    """Draw a mosaic: its pixels over footprints coloured by CRS.
 
     However large it is, only some files are read: overviews of the scenes that lie on top.
     """

@@ -59,7 +59,10 @@ def _top(sort: str) -> str:
 @click.argument("sql")
 @json_option("An array of objects.")
 def query(folder: str, sql: str, as_json: bool) -> None:
-    """Ask the items of the mosaic in FOLDER (or at a URL) by SQL: the table is `items`."""
+    """Ask the items of the mosaic in FOLDER, or at a URL, by SQL.
+
+    The table is `items`; its columns are those of items.parquet, and xmin, ymin, xmax, ymax.
+    """
     with errors_told(as_json, True):
         found = mosaic.query(folder, sql)
         if as_json:
@@ -89,6 +92,9 @@ def _cell(value: Any) -> str:
     help="Lines for a shell, a file for GDAL_CONFIG_FILE, lines for QGIS' console or for R.",
 )
 def env(folder: str, format: str) -> None:  # noqa: A002 - the option
-    """Print what GDAL has to be told to open the scenes of the mosaic in FOLDER."""
+    """Print what GDAL has to be told to open a mosaic's scenes.
+
+    Requester pays, logins, signatures and endpoints; never a secret, but where it has to lie.
+    """
     with errors_told(False, True):
         click.echo(mosaic.env(folder, format))

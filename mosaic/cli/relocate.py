@@ -11,7 +11,9 @@ from mosaic.cli.output import errors_told, print_json
 
 @click.command()
 @click.argument("folder")
-@click.option("--base", help="Folder or URL it will be read from; default: where it lies.")
+@click.option(
+    "--base", metavar="DIR", help="Folder or URL it will be read from; default: where it lies."
+)
 @json_option("The files rewritten, as JSON on stdout.")
 def relocate(folder: str, base: str | None, as_json: bool) -> None:
     """Mend the time slices of a moved FOLDER.
@@ -33,7 +35,10 @@ def relocate(folder: str, base: str | None, as_json: bool) -> None:
 @click.argument("folder")
 @json_option("The files written, as JSON on stdout.")
 def doors(source: str, folder: str, as_json: bool) -> None:
-    """Write into FOLDER the files by which GDAL and QGIS open SOURCE, a mosaic in PostGIS."""
+    """Write the files by which GDAL and QGIS open a mosaic in PostGIS.
+
+    SOURCE is its URL, postgresql://…; the files are written into FOLDER.
+    """
     with errors_told(as_json, True):
         written = mosaic.doors(source, folder)
         if as_json:

@@ -13,8 +13,8 @@ from mosaic.cli.output import errors_told
 @click.argument("folder", nargs=-1, required=True)
 @click.option("--host", metavar="ADDRESS", help="Where to listen; default: 127.0.0.1.")
 @click.option("--port", type=int, metavar="N", help="Port; 0 for any; default: 8790.")
-@click.option("--url", help="Under which clients reach it; default: by host and port.")
-@click.option("--token-file", metavar="FILE", help="What clients must show, as a bearer's token.")
+@click.option("--url", metavar="URL", help="Where clients reach it; default: by host and port.")
+@click.option("--token-file", metavar="FILE", help="It holds the token that clients must show.")
 @click.option(
     "--allow-redirect",
     "redirects",
@@ -41,9 +41,10 @@ def serve(
     quiet: bool,
     **flags: Any,
 ) -> None:
-    """Serve the mosaics in FOLDER… (or NAME=FOLDER) to GDAL, QGIS, R, Python and browsers.
+    """Serve mosaics over HTTP to GDAL, QGIS, R, Python and browsers.
 
-    Their scenes are read through one gate, with its limits, cache, retries and credentials. The
+    Each FOLDER holds one, which is served under the folder's name, or as NAME=FOLDER says. Their
+    scenes are read through one gate, with its limits, cache, retries and credentials. The
     gateway's own address, in a browser, is a map of them.
     """
     from mosaic.gateway import command

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from odc.geo.xr import xr_coords
 
 from mosaic import bridge
+from mosaic.cube.axes import coordinates
 from mosaic.cube.choice import Choice
 from mosaic.cube.composed import cube_of
 from mosaic.cube.cube import Cube
@@ -82,9 +82,8 @@ class MosaicAccessor:
 
         cube = self._cube
         found, grid = bridge.on_planner(lambda: counts(cube.scenes(), cube.choice.target, of, size))
-        coords: Any = xr_coords(grid, always_yx=True)
         name = "items" if of == "items" else "layers"
-        return xr.DataArray(found, coords, ("y", "x"), name)
+        return xr.DataArray(found, coordinates(grid), ("y", "x"), name)
 
     def coverage(self, of: str = "items", size: int = 512) -> Figure:
         """:meth:`counts` as a map: how many scenes lie where, and where there is none."""

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from odc.geo.xr import xr_coords
 
+from mosaic.cube.axes import coordinates
 from mosaic.cube.choice import Choice
 from mosaic.cube.composite import Composite
 from mosaic.cube.stack import Stack
@@ -68,7 +68,7 @@ def applied(
     if not block.layers:
         return {one.name: empty for one in block.bands}
     box = place_of(choice.target, tile.row, tile.column).box
-    coords: dict[Any, Any] = xr_coords(box, always_yx=True)
+    coords: dict[Any, Any] = {**coordinates(box)}
     coords["time"] = ("time", stack.time[[stack.observation[some[0]] for some in block.layers]])
     given = xr.Dataset(
         {name: (("time", "y", "x"), values) for name, values in block.stacks.items()},

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from mosaic.builder import inputs
-from mosaic.builder.inputs import DOCUMENTS, Found, Given
+from mosaic.builder.inputs import DOCUMENTS, PARQUET, Found, Given
 from mosaic.catalog.facts import RASTER_SUFFIXES
 from mosaic.catalog.folder import Folder
 from mosaic.errors import CatalogError, Problem, StorageError, UsageError
 from mosaic.storage import Gate
 
 Json = dict[str, Any]
-_PARQUET = (".parquet", ".geoparquet", ".pq")
 
 
 def is_document(source: str) -> bool:
@@ -31,7 +30,7 @@ def is_document(source: str) -> bool:
 
 def is_parquet(source: str) -> bool:
     """Whether a path or URL, by its ending, is Parquet."""
-    return source.partition("?")[0].lower().endswith(_PARQUET)
+    return source.partition("?")[0].lower().endswith(PARQUET)
 
 
 def is_json(url: str, gate: Gate) -> bool:

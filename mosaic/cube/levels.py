@@ -6,9 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-import xarray as xr
 from odc.geo.geobox import GeoBox
-from odc.geo.xr import xr_coords
 
 from mosaic import bridge
 from mosaic.cube.composed import cube_of
@@ -40,11 +38,6 @@ def layers(cube: Cube, name: str, rows: slice, columns: slice) -> frozenset[int]
     box = place_of(cube.choice.target, key.rows[0], key.columns[0]).box
     found = cube.scenes().there([cube.variables[name].asset], box)
     return frozenset(np.flatnonzero(found).tolist())
-
-
-def coordinates(target: GeoBox) -> dict[str, xr.DataArray]:
-    """``x``, ``y`` and ``spatial_ref`` as :func:`mosaic.open` has them."""
-    return {str(name): one for name, one in xr_coords(target, always_yx=True).items()}
 
 
 def microseconds(times: npt.NDArray[np.datetime64]) -> npt.NDArray[np.int64]:

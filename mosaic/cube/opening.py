@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from odc.geo.geobox import GeoBox
-from odc.geo.xr import xr_coords
 from xarray.core import indexing
 
 from mosaic import bridge
@@ -20,6 +19,7 @@ from mosaic.catalog.opened import Opened
 from mosaic.catalog.when import interval
 from mosaic.cube import accessor as _registered  # noqa: F401 - gives datasets their .mosaic
 from mosaic.cube.array import BandArray
+from mosaic.cube.axes import coordinates
 from mosaic.cube.choice import Choice
 from mosaic.cube.composed import Composed, cube_of
 from mosaic.cube.composite import asked, composite
@@ -170,7 +170,7 @@ def _grid_of(like: Any) -> Any:
 def dataset(cube: Cube, cache: bool) -> xr.Dataset:
     """A cube's variables, nothing of which is read yet."""
     target = cube.choice.target
-    coords: dict[Any, Any] = xr_coords(target, always_yx=True)
+    coords: dict[Any, Any] = {**coordinates(target)}
     moment = xr.DataArray([_datetime(2000, 1, 1)]).dtype  # datetimes' own unit in this xarray
     times = cube.scenes().groups.time.astype(moment)
     coords["time"] = xr.DataArray(times, dims=("time",))

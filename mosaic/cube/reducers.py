@@ -90,6 +90,13 @@ class _Each:
         return {name: (band.result(), band.some) for name, band in self._bands.items()}
 
 
+class _All:
+    """What any further layer may change."""
+
+    def wanting(self) -> Bools | None:
+        return None
+
+
 class _First:
     """The first number."""
 
@@ -111,7 +118,7 @@ class _First:
         return self._out
 
 
-class _Extreme:
+class _Extreme(_All):
     """The least or greatest number."""
 
     def __init__(self, kind: np.dtype[Any], shape: tuple[int, int], least: bool) -> None:
@@ -129,14 +136,11 @@ class _Extreme:
             self._take(out, values[plane], out=out, where=valid[plane])
             some |= valid[plane]
 
-    def wanting(self) -> Bools | None:
-        return None
-
     def result(self) -> Array:
         return self._out
 
 
-class _Count:
+class _Count(_All):
     """How many there are."""
 
     def __init__(self, shape: tuple[int, int]) -> None:
@@ -150,14 +154,11 @@ class _Count:
         for plane in planes:
             self._count[rows] += valid[plane]
 
-    def wanting(self) -> Bools | None:
-        return None
-
     def result(self) -> Array:
         return self._count
 
 
-class _Mean:
+class _Mean(_All):
     """Sums, in the order of layers."""
 
     def __init__(self, shape: tuple[int, int]) -> None:
@@ -175,15 +176,12 @@ class _Mean:
             np.add(total, values[plane], out=total, where=valid[plane])
             count += valid[plane]
 
-    def wanting(self) -> Bools | None:
-        return None
-
     def result(self) -> Array:
         found: Array = self._sum / np.maximum(self._count, 1)
         return found
 
 
-class _Std:
+class _Std(_All):
     """Welford's sums: exact to rounding, with no second look."""
 
     def __init__(self, shape: tuple[int, int]) -> None:
@@ -204,15 +202,12 @@ class _Std:
             mean += off / np.maximum(count, 1)
             squares += off * np.where(there, values[plane] - mean, 0.0)
 
-    def wanting(self) -> Bools | None:
-        return None
-
     def result(self) -> Array:
         found: Array = np.sqrt(self._squares / np.maximum(self._count, 1))
         return found
 
 
-class _Percentile:
+class _Percentile(_All):
     """A percentile of all layers, which are fed at once."""
 
     def __init__(self, kind: np.dtype[Any], shape: tuple[int, int], share: float) -> None:
@@ -227,14 +222,11 @@ class _Percentile:
         chosen = np.array(planes, np.int64)
         called(percentile, values, valid, chosen, self._share, self._out[rows], self.some[rows])
 
-    def wanting(self) -> Bools | None:
-        return None
-
     def result(self) -> Array:
         return self._out
 
 
-class _Best:
+class _Best(_All):
     """Of each pixel the layer whose quality is the best; the first of equals."""
 
     def __init__(
@@ -263,14 +255,11 @@ class _Best:
                 np.copyto(out[rows], values[plane], where=better)
                 np.copyto(self._some[name][rows], valid[plane], where=better)
 
-    def wanting(self) -> Bools | None:
-        return None
-
     def result(self) -> dict[str, tuple[Array, Bools]]:
         return {name: (out, self._some[name]) for name, out in self._out.items()}
 
 
-class _Medoid:
+class _Medoid(_All):
     """Of each pixel the layer that lies nearest to all others, in all bands at once."""
 
     def __init__(
@@ -298,9 +287,6 @@ class _Medoid:
         for name, out in self._out.items():
             taken = np.take_along_axis(stacks[name][0][chosen], place, 0)[0]
             np.copyto(out[rows], taken, where=some)
-
-    def wanting(self) -> Bools | None:
-        return None
 
     def result(self) -> dict[str, tuple[Array, Bools]]:
         return {name: (out, self._some) for name, out in self._out.items()}

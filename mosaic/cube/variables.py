@@ -83,7 +83,7 @@ def _variable(name: str, asset: str, place: int, band: Band, how: Any, dtype: An
     told = of_band(dtype, name, asset, "dtype")
     try:
         kind = own if told is None else np.dtype(told)
-    except TypeError as error:
+    except (TypeError, ValueError, SyntaxError) as error:  # numpy parses lists of types
         raise UsageError(f"dtype={told!r:.80} is no type of numpy's") from error
     if kind.kind not in "iuf" and kind != own:
         raise UsageError(f"dtype={kind.name}: take an integer or floating point type")

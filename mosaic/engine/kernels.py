@@ -81,7 +81,7 @@ def rounded(value, low, high):  # type: ignore[no-untyped-def]
 
 @compiled
 def nearest(  # type: ignore[no-untyped-def]
-    window, mask, gap, nodata, row0, col0, origin, size, column, row, todo, over, low, high,
+    window, mask, gap, nodata, row0, col0, origin, size, column, row, todo, low, high,
     scale_y, scale_x, kind, out, filled,
 ):  # fmt: skip
     """Fill a target by nearest neighbour.
@@ -89,10 +89,9 @@ def nearest(  # type: ignore[no-untyped-def]
     ``window`` (h, w): source pixels from ``row0``, ``col0`` on. ``mask`` (h, w) of the valid
     ones, or of size 0. ``gap``, ``nodata``: as :func:`valid` has them. ``origin``, ``size``,
     ``column``, ``row``: the lattice. ``todo`` (k,): 0 for pieces to skip, 2 for those whose
-    source pixels all lie within the window. ``over``: whether to overwrite pixels that are
-    filled. ``low``, ``high``: where to clamp. ``scale_y``, ``scale_x``: how far a filter is
-    widened. ``kind``: which of a kernel's methods. ``out``, ``filled`` (H, W): the target, and
-    which of its pixels are valid.
+    source pixels all lie within the window. ``low``, ``high``: where to clamp. ``scale_y``,
+    ``scale_x``: how far a filter is widened. ``kind``: which of a kernel's methods. ``out``,
+    ``filled`` (H, W): the target, and which of its pixels are valid: those stay as they are.
     """
     height, width = window.shape
     xs, ys = np.empty(LONGEST), np.empty(LONGEST)
@@ -116,7 +115,7 @@ def nearest(  # type: ignore[no-untyped-def]
                     rows[n] = np.int32(ys[n]) - row0
                 for n in range(c1 - c0):
                     value = window[rows[n], columns[n]]
-                    free = (over or not filled[r, c0 + n]) and valid(value, gap, nodata)
+                    free = not filled[r, c0 + n] and valid(value, gap, nodata)
                     if masked:
                         free = free and mask[rows[n], columns[n]]
                     out[r, c0 + n] = value if free else out[r, c0 + n]
@@ -127,7 +126,7 @@ def nearest(  # type: ignore[no-untyped-def]
                 if not (x >= col0 and x < col0 + width and y >= row0 and y < row0 + height):
                     continue
                 i, j = int(x) - col0, int(y) - row0
-                free = (over or not filled[r, c]) and valid(window[j, i], gap, nodata)
+                free = not filled[r, c] and valid(window[j, i], gap, nodata)
                 if free and not (masked and not mask[j, i]):
                     out[r, c] = window[j, i]
                     filled[r, c] = True
@@ -155,7 +154,7 @@ def linear(window, mask, masked, gap, nodata, i, j, t, u):  # type: ignore[no-un
 
 @compiled
 def bilinear(  # type: ignore[no-untyped-def]
-    window, mask, gap, nodata, row0, col0, origin, size, column, row, todo, over, low, high,
+    window, mask, gap, nodata, row0, col0, origin, size, column, row, todo, low, high,
     scale_y, scale_x, kind, out, filled,
 ):  # fmt: skip
     """Fill a target by bilinear interpolation between the valid ones of four pixels.
@@ -174,7 +173,7 @@ def bilinear(  # type: ignore[no-untyped-def]
             coordinates(column[k], size[k], r - top, c0 - left, c1 - c0, xs)
             coordinates(row[k], size[k], r - top, c0 - left, c1 - c0, ys)
             for c in range(c0, c1):
-                if not over and filled[r, c]:
+                if filled[r, c]:
                     continue
                 x, y = xs[c - c0], ys[c - c0]
                 if todo[k] == 1:
@@ -210,7 +209,7 @@ def bilinear(  # type: ignore[no-untyped-def]
 
 @compiled
 def cubic(  # type: ignore[no-untyped-def]
-    window, mask, gap, nodata, row0, col0, origin, size, column, row, todo, over, low, high,
+    window, mask, gap, nodata, row0, col0, origin, size, column, row, todo, low, high,
     scale_y, scale_x, kind, out, filled,
 ):  # fmt: skip
     """Fill a target by cubic convolution; bilinear where one of the 16 pixels isn't valid.
@@ -230,7 +229,7 @@ def cubic(  # type: ignore[no-untyped-def]
             coordinates(column[k], size[k], r - top, c0 - left, c1 - c0, xs)
             coordinates(row[k], size[k], r - top, c0 - left, c1 - c0, ys)
             for c in range(c0, c1):
-                if not over and filled[r, c]:
+                if filled[r, c]:
                     continue
                 x, y = xs[c - c0], ys[c - c0]
                 if todo[k] == 1:

@@ -43,7 +43,7 @@ def weigh(kind, first, count, place, scale, out):  # type: ignore[no-untyped-def
 
 @compiled
 def filtered(  # type: ignore[no-untyped-def]
-    window, mask, gap, nodata, row0, col0, origin, size, column, row, todo, over, low, high,
+    window, mask, gap, nodata, row0, col0, origin, size, column, row, todo, low, high,
     scale_y, scale_x, kind, out, filled,
 ):  # fmt: skip
     """Fill a target by a filter over the valid pixels below it.
@@ -66,7 +66,7 @@ def filtered(  # type: ignore[no-untyped-def]
             coordinates(column[k], size[k], r - top, c0 - left, c1 - c0, xs)
             coordinates(row[k], size[k], r - top, c0 - left, c1 - c0, ys)
             for c in range(c0, c1):
-                if not over and filled[r, c]:
+                if filled[r, c]:
                     continue
                 x, y = xs[c - c0], ys[c - c0]
                 if not (x + TINY >= col0 and x + TINY < col0 + width):

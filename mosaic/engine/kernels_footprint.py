@@ -57,7 +57,7 @@ def pick(values, count, wanted):  # type: ignore[no-untyped-def]
 
 @compiled
 def footprint(  # type: ignore[no-untyped-def]
-    window, mask, gap, nodata, row0, col0, origin, size, column, row, todo, over, low, high,
+    window, mask, gap, nodata, row0, col0, origin, size, column, row, todo, low, high,
     scale_y, scale_x, kind, out, filled,
 ):  # fmt: skip
     """Fill a target from the valid pixels under each of its pixels.
@@ -80,7 +80,7 @@ def footprint(  # type: ignore[no-untyped-def]
             coordinates(column[k], size[k], r - top + 1, c0 - left, c1 - c0 + 1, x1)
             coordinates(row[k], size[k], r - top + 1, c0 - left, c1 - c0 + 1, y1)
             for c in range(c0, c1):
-                if not over and filled[r, c]:
+                if filled[r, c]:
                     continue
                 n = c - c0
                 ux, uy = abs(x0[n + 1] - x0[n]), abs(y0[n + 1] - y0[n])

@@ -113,12 +113,10 @@ def lattice(
     window: Window | None = None,
     *,
     corners: bool = False,
-    error: float = ERROR,
 ) -> Lattice:
     """The lattice of a window of a target grid (all of it by default) in a source raster.
 
     ``corners``: nodes at pixel corners, as methods that weigh a pixel's footprint need them.
-    ``error``: largest error of a coordinate, in source pixels.
     """
     row, column, height, width = window or (0, 0, *target.shape)
     place = (row, column, row + height, column + width)
@@ -130,7 +128,7 @@ def lattice(
     while len(origin):
         pieces = sampler.pieces(origin, size)
         off, touching, twice = pieces.judged(source.shape)
-        done = (off <= error) | ((off <= NOISE) & (off > before / 2)) | (size == SMALLEST)
+        done = (off <= ERROR) | ((off <= NOISE) & (off > before / 2)) | (size == SMALLEST)
         for shift, part in ((0.0, done), (-1.0, done & twice)):
             c, r = pieces.shifted(shift, part)
             near = touches(bounds(c, r), source.shape)

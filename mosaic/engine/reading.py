@@ -25,8 +25,9 @@ from mosaic.outline import box_bounds
 def chosen(mosaic: Opened, bands: Sequence[str] | str | None) -> list[tuple[str, str, int]]:
     """Name, asset and place in it of each band that is read.
 
-    A band of an asset with one band is called as the asset; others as they are called in it, and
-    the asset's name means all of them. Raises UsageError, which says which there are.
+    A band of an asset with one band is called as the asset; others as they are called in it, or
+    by their place (``visual.1``), and the asset's name means all of them. Raises UsageError, which
+    says which there are.
     """
     known: dict[str, list[tuple[str, str, int]]] = {}
     for name, asset in mosaic.assets.items():
@@ -39,13 +40,17 @@ def chosen(mosaic: Opened, bands: Sequence[str] | str | None) -> list[tuple[str,
         for one in own:
             known.setdefault(one[0], [one])
             known.setdefault(mosaic.assets[one[1]].bands[one[2]].name or one[0], [one])
+    there = ", ".join(known)
+    for name, asset in mosaic.assets.items():
+        for place in range(len(asset.bands) if len(asset.bands) > 1 else 0):
+            known.setdefault(f"{name}.{place + 1}", [(f"{name}.{place + 1}", name, place)])
     if bands is None:
         return [one for name in mosaic.assets for one in known[name]]
     asked = band_names(bands) or []
     unknown = [band for band in asked if band not in known]
     if unknown or not asked:
         what = f"no band {', '.join(map(str, unknown))}" if unknown else "no bands were asked for"
-        raise UsageError(f"{what}; the mosaic has {', '.join(known)}")
+        raise UsageError(f"{what}; the mosaic has {there}")
     return [one for band in asked for one in known[band]]
 
 

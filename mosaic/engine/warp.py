@@ -63,16 +63,15 @@ def fill(
     scale: Scale = (1.0, 1.0),
     valid: Bools | None = None,
     nodata: float | None = None,
-    over: bool = False,
     reached: Floats | None = None,
 ) -> None:
     """Warp a window of a source into a target, in place, off the GIL.
 
     ``out``, ``filled``: (H, W) values and validity, contiguous, of the lattice's shape. Pixels
-    that are filled stay as they are, so scenes are given from the top down; with ``over`` valid
-    pixels overwrite them. ``window``: (h, w) pixels of a raster or overview, of any integer or
-    float type that ``out`` holds, from ``offset`` (row, column) on; what lies beyond it counts as
-    outside the raster, so it must hold what :func:`~mosaic.engine.resampling.needed` tells.
+    that are filled stay as they are, so scenes are given from the top down. ``window``: (h, w)
+    pixels of a raster or overview, of any integer or float type that ``out`` holds, from
+    ``offset`` (row, column) on; what lies beyond it counts as outside the raster, so it must hold
+    what :func:`~mosaic.engine.resampling.needed` tells.
     ``lattice``: at that overview, of corners if the method takes footprints; of some of its
     pieces, only these are done. ``scale``: source pixels of the overview to a target pixel.
     ``valid``: (h, w) mask of the window; ``nodata``: a value that is invalid besides.
@@ -95,7 +94,6 @@ def fill(
         *map(int, offset),
         *map(np.ascontiguousarray, (lattice.origin, lattice.size, lattice.column, lattice.row)),
         _todo(window.shape, offset, lattice, reached),
-        over,
         low,
         high,
         *map(float, wide),

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from mosaic.cube.opening import DIMS
 from mosaic.errors import ExportError, UsageError
 from mosaic.exporter.attributes import of_band, of_group
 from mosaic.exporter.journal import Written
@@ -22,8 +23,6 @@ from mosaic.exporter.pixels import Array, crc_of
 from mosaic.exporter.windows import Window, Windows
 from mosaic.exporter.writing import Unlike
 from mosaic.files import settled
-
-DIMS = ("time", "y", "x")
 
 
 def required() -> None:

@@ -24,6 +24,7 @@ from mosaic.gateway.kept import Kept
 from mosaic.gateway.map import Map
 from mosaic.gateway.metrics import CONTENT_TYPE, exposition, summary
 from mosaic.gateway.options import Options
+from mosaic.gateway.standins import StandIns
 from mosaic.gateway.tiles import Tiles
 from mosaic.gateway.zarr import Zarr
 from mosaic.settings import CacheSettings, Limits, Retry
@@ -137,14 +138,15 @@ class Gateway:
             made = tempfile.TemporaryDirectory(prefix="mosaic-serve-")
             self.folder = Path(stack.enter_context(made))
             door = Door(told)
-            guard = Guard(told, door.heard, self._catalogs.hidden)
+            stand_ins = StandIns(lambda: self.url)
+            guard = Guard(told, door.heard, self._catalogs.hidden, stand_ins)
             answers = Answers(self.gate, stall=told.stall, note=failed)
             documents = Answers(self._own, stall=told.stall)
             copies = Copies(self.folder)
             pages = Pages(self._catalogs, copies, answers, documents, lambda: self.url)
             app = web.Application(middlewares=[guard.middleware])
             app.on_response_prepare.append(guard.sign)
-            app.add_routes(pages.routes())
+            app.add_routes([*pages.routes(), *stand_ins.routes()])
             kept: Kept[bytes] = Kept(_DRAWN, len)
             tiles = Tiles(self._catalogs, self.gate, kept, lambda: self.url)
             stack.callback(tiles.close)

@@ -24,6 +24,7 @@ from mosaic.catalog.vrt import Tile, recoded
 from mosaic.errors import CatalogError
 from mosaic.gateway.locations import WEB_MAP_LINKS, Site
 from mosaic.gateway.served import Served, rows_by_location
+from mosaic.gateway.standins import marked
 
 _ROWS = 10_000
 
@@ -152,7 +153,7 @@ def _index(served: Served, site: Site, source: Path, target: Path) -> None:
 
 
 def _tile(served: Served, asset: str, rows: dict[str, int], site: Site, where: str) -> str:
-    """The location of a tile: a VRT where it may be one.
+    """The location of a tile: a VRT where it may be one, else one that tells the tile's grid.
 
     For a tile that won't open GDAL 3.10 shows an image of zeros, and exits 0; a VRT always opens,
     and one whose file can't be read fails.
@@ -164,8 +165,8 @@ def _tile(served: Served, asset: str, rows: dict[str, int], site: Site, where: s
     one = served.opened.assets[asset]
     variant = int(one.variant[row])
     bands = one.variants[variant].bands if variant >= 0 else ()
-    if not bands or any(band.nodata is None for band in bands):
-        return new  # a VRT would have to tell of its mask
+    if not bands:
+        return new
     grids = one.grids
     height, width = grids.shape[row].tolist()
     tile = Tile(
@@ -176,6 +177,8 @@ def _tile(served: Served, asset: str, rows: dict[str, int], site: Site, where: s
         tuple(grids.transform[row].tolist()),
         bands,
     )
+    if any(band.nodata is None for band in bands):
+        return marked(tile)  # a VRT would have to tell of its mask, and hide no tile below it
     return recoded(tile, tuple(Recoding(nodata_out=band.nodata) for band in bands))
 
 

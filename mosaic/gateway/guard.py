@@ -20,6 +20,7 @@ from mosaic.errors import CatalogError, MosaicError, UsageError
 from mosaic.gateway.loud import loud
 from mosaic.gateway.options import Options
 from mosaic.gateway.origins import preflight, shared
+from mosaic.gateway.standins import StandIns
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _LOG = logging.getLogger("mosaic.gateway")
@@ -45,8 +46,10 @@ class Guard:
         options: Options,
         heard: Callable[[asyncio.BaseProtocol], None],
         hidden: Callable[[str], str],
+        stand_ins: StandIns,
     ) -> None:
         self._options = options
+        self._stand_ins = stand_ins
         self._heard = heard
         self._hidden = hidden
         self._slots = asyncio.Semaphore(options.busy)
@@ -70,7 +73,7 @@ class Guard:
             response = await self._checked(request, handler)
             if response.status >= 400 and isinstance(response, web.Response) and response.text:
                 response.text = self._hidden(response.text)
-            return loud(request, response)
+            return self._stand_ins.answer(request, loud(request, response))
         finally:  # a client that left is told of, too
             status = response.status if response is not None else 499
             self._note(request, status, time.monotonic() - began)
@@ -87,6 +90,9 @@ class Guard:
             return instead
         if request.path in _AT_ONCE:
             return await handler(request)
+        kept = self._stand_ins.kept(request)
+        if kept is not None:
+            return kept
         if self._slots.locked() and self.waiting >= self._options.queue:
             self.refused += 1
             return told(503, "too many requests wait; try again", **{"Retry-After": "1"})

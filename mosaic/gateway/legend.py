@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -11,6 +11,8 @@ from matplotlib.colors import to_hex
 
 from mosaic.catalog.opened import NEVER, Opened
 from mosaic.catalog.source import label
+from mosaic.cube.looks import bands_of
+from mosaic.engine.reading import chosen
 from mosaic.gateway.overlay import COLOURS, Overlay
 from mosaic.gateway.served import Served
 from mosaic.plot import COLORS
@@ -44,10 +46,7 @@ def legend(served: Served, overlay: Overlay, levels: tuple[int, int]) -> Json:
             for place, (name, count) in enumerate(zip(found.crs, overlay.counts, strict=True))
         ],
         "colours": COLORS,
-        "bands": [
-            {"name": name, "bands": len(asset.bands), "dtype": asset.bands[0].dtype}
-            for name, asset in opened.assets.items()
-        ],
+        "bands": [{"name": name, "dtype": dtype} for name, dtype in _bands(opened)],
         "rgb": _rgb(opened, document),
         "colormaps": {name: _stops(name) for name in _MAPS},
     }
@@ -63,16 +62,21 @@ def _topmost(overlay: Overlay) -> Sequence[float]:
     return [float(np.mean(pair, dtype=np.float64)) for pair in sides]
 
 
-def _rgb(opened: Opened, document: Json) -> list[str] | None:
-    """Three assets that show true colours, or are stacked; None without such."""
-    single = {name: a.bands[0].color for name, a in opened.assets.items() if len(a.bands) == 1}
-    by_colour = {colour: name for name, colour in single.items()}
-    if {"Red", "Green", "Blue"} <= set(by_colour):
-        return [by_colour[colour] for colour in ("Red", "Green", "Blue")]
-    for members in document.get("mosaic:options", {}).get("stacks", ()):  # of old builds: not told
-        if len(members) == 3 and all(name in single for name in members):
-            return list(members)
-    return None
+def _bands(opened: Opened) -> Iterator[tuple[str, str]]:
+    """Name and data type of each band that can be shown alone."""
+    for one in chosen(opened, None):
+        name, asset, place = one
+        band = opened.assets[asset].bands[place]
+        if band.color != "Alpha":
+            # another asset's band may be called the same
+            alone = chosen(opened, [name]) == [one]
+            yield name if alone else f"{asset}.{place + 1}", band.dtype
+
+
+def _rgb(opened: Opened, document: Json) -> Sequence[str] | None:
+    """Three bands that show true colours, or are stacked; None without such."""
+    found = bands_of(opened, document) if opened.assets else ()
+    return found if len(found) == 3 else None
 
 
 def moment(milliseconds: int) -> str | None:

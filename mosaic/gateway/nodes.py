@@ -22,9 +22,13 @@ from mosaic.cube.geozarr import filling, pixels
 Json = dict[str, Any]
 LEVELS = "levels"
 """Name of the group that holds a grid and its coarser ones."""
+TYPES = frozenset(
+    "int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
+)
+"""Data types of real numbers, as Zarr names them."""
 _LEVEL = 1  # zstd's: cheaper than what a network gains by more
 _NUMBER = "(?:0|[1-9][0-9]{0,8})"
-_CHUNK = re.compile(rf"(?P<node>.+)/c(?P<index>(?:/{_NUMBER})*)", re.ASCII)
+_CHUNK = re.compile(rf"(?P<node>[^/].*)/c(?P<index>(?:/{_NUMBER})*)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,7 +96,7 @@ def keyed(path: str) -> tuple[str, tuple[int, ...] | None] | None:
     """The node and the chunk that a key names; no chunk for its ``zarr.json``; None: no key."""
     if path == "zarr.json":
         return "", None
-    if path.endswith("/zarr.json"):
+    if path.endswith("/zarr.json") and not path.startswith("/"):
         return path.removesuffix("/zarr.json"), None
     match = _CHUNK.fullmatch(path)
     if match is None:

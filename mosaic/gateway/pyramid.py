@@ -6,9 +6,13 @@ Sources: OGC Two Dimensional Tile Matrix Set (WebMercatorQuad), TileJSON 3.0.0, 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import escape
 
+import numpy as np
+import numpy.typing as npt
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
@@ -24,8 +28,8 @@ DEEPEST = 24
 """The finest level."""
 _COARSER = 6
 """Levels that are shown above a mosaic's own resolution: above, a tile needs too many scenes."""
-_METRES = 111_319.49
-"""A degree of longitude at the equator."""
+METRES = 2 * HALF / 360
+"""Metres of the pyramid in a degree of longitude."""
 _SCALE = 0.00028
 """Metres of a rendered pixel, by which WMTS counts its scales."""
 
@@ -40,28 +44,69 @@ def tile(z: int, x: int, y: int, side: int = SIDE) -> GeoBox | None:
     return GeoBox((side, side), affine, "EPSG:3857")
 
 
-def beside(z: int, x: int, y: int, side: int = SIDE) -> tuple[GeoBox, tuple[slice, slice]]:
-    """The pixels of the four tiles that one of the level above covers; and where this one lies."""
-    first = tile(z, x - x % 2, y - y % 2, side)
-    if first is None or z == 0:
-        raise ValueError(f"there is no tile {z}/{x}/{y} that has others beside it")
-    down, right = y % 2 * side, x % 2 * side
-    four = GeoBox((2 * side, 2 * side), first.affine, first.crs)
-    return four, (slice(down, down + side), slice(right, right + side))
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Neighbouring tiles of one level."""
+
+    x: int
+    """Column of the first."""
+    y: int
+    """Row of the first."""
+    across: int
+    """Columns."""
+    down: int
+    """Rows."""
+
+    def grid(self, z: int, side: int = SIDE) -> GeoBox:
+        """The pixels of all of them."""
+        first = tile(z, self.x, self.y, side)
+        if first is None:
+            raise ValueError(f"there is no tile {z}/{self.x}/{self.y}")
+        return GeoBox((self.down * side, self.across * side), first.affine, first.crs)
+
+    def place(self, x: int, y: int, side: int = SIDE) -> tuple[slice, slice]:
+        """Where one of them lies in these pixels."""
+        down, right = (y - self.y) * side, (x - self.x) * side
+        return slice(down, down + side), slice(right, right + side)
 
 
-def levels(pixel: float, geographic: bool, bbox: tuple[float, ...]) -> tuple[int, int]:
-    """The coarsest level that is shown, and the first as fine as the mosaic.
+def blocks(tiles: Iterable[tuple[int, int]], most: int) -> dict[tuple[int, int], Block]:
+    """The block in which each of some tiles (x, y) is read; ``most``: tiles of a block's side.
 
-    ``pixel``: of the mosaic, in metres, or degrees if ``geographic``; ``bbox`` in degrees.
+    Of a block more than half are among them, so that little is read that nobody asked for.
     """
-    metres = pixel * _METRES if geographic else pixel
-    latitude = min(85.0, max(abs(bbox[1]), abs(bbox[3])) if len(bbox) == 4 else 0.0)
-    if not geographic:
-        metres /= max(0.08, math.cos(math.radians(latitude)))
-    finest = math.ceil(math.log2(2 * HALF / SIDE / metres) - 1e-6)
-    finest = min(DEEPEST, max(0, finest))
-    return max(0, finest - _COARSER), finest
+    found = np.array(sorted(set(tiles)), np.int64).reshape(-1, 2)
+    return dict(_blocks(found, most)) if len(found) else {}
+
+
+def _blocks(tiles: npt.NDArray[np.int64], most: int) -> Iterator[tuple[tuple[int, int], Block]]:
+    low, size = tiles.min(0), np.ptp(tiles, axis=0) + 1
+    if size.max() <= most and size.prod() < 2 * len(tiles):
+        block = Block(*low.tolist(), *size.tolist())
+        yield from (((x, y), block) for x, y in tiles.tolist())
+        return
+    axis = int(size.argmax())
+    first = tiles[:, axis] < low[axis] + (size[axis] + 1) // 2
+    yield from _blocks(tiles[first], most)
+    yield from _blocks(tiles[~first], most)
+
+
+def levels(pixel: float, even: bool, bbox: tuple[float, ...]) -> tuple[int, int]:
+    """The coarsest level that is shown, and the first as fine as the mosaic wherever it lies.
+
+    ``pixel``: metres of the pyramid if ``even``, else of the ground, which the pyramid stretches
+    the more the nearer to a pole; ``bbox`` in degrees.
+    """
+    _, south, _, north = bbox
+    ends = sorted((abs(south), abs(north)))
+    nearest = 0.0 if south <= 0 <= north else ends[0]
+
+    def level(latitude: float) -> int:
+        stretch = 1.0 if even else 1 / math.cos(math.radians(min(85.0, latitude)))
+        return math.ceil(math.log2(2 * HALF / SIDE / (pixel * stretch)) - 1e-6)
+
+    finest = min(DEEPEST, max(0, level(nearest)))
+    return max(0, min(finest, level(ends[1])) - _COARSER), finest
 
 
 def bounds(bbox: tuple[float, ...]) -> tuple[float, float, float, float]:

@@ -45,13 +45,14 @@ class Style:
 def styled(
     query: Mapping[str, str],
     rescale: Sequence[str],
-    assets: Sequence[str],
+    usual: Callable[[], Sequence[str]],
     count: Callable[[Sequence[str]], int] = len,
 ) -> Style:
-    """A style as a query asks for it; the first asset, or the first three, by default.
+    """A style as a query asks for it.
 
-    ``rescale``: all values of that name. ``count``: of how many bands some names tell, for an
-    asset's tells of all it has. Raises UsageError.
+    ``rescale``: all values of that name. ``usual``: bands that are shown where nobody says.
+    ``count``: of how many bands some names tell, for an asset's tells of all it has. Raises
+    UsageError.
     """
     unknown = [name for name in query if name not in _KNOWN]
     if unknown:
@@ -63,7 +64,7 @@ def styled(
         bands = expression.names(formula)
     else:
         told = tuple(word.strip() for word in query.get("bands", "").split(",") if word.strip())
-        bands = told or (tuple(assets[:3]) if len(assets) >= 3 else tuple(assets[:1]))
+        bands = told or tuple(usual())
     if not bands:
         raise UsageError("the expression names no band")
     shown = count(bands)

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -16,15 +15,17 @@ from aiohttp import web
 from odc.geo.geobox import GeoBox
 
 import mosaic
+from mosaic.cube.looks import bands_of
 from mosaic.cube.scripts import Reading
 from mosaic.engine.reading import chosen
 from mosaic.errors import UsageError
 from mosaic.gateway.catalogs import Catalogs
 from mosaic.gateway.images import KINDS, geotiff, picture
 from mosaic.gateway.kept import Kept
-from mosaic.gateway.pyramid import beside, levels, tile, tilejson, wmts
+from mosaic.gateway.pyramid import METRES, levels, tile, tilejson, wmts
 from mosaic.gateway.served import Served
 from mosaic.gateway.style import Style, colours, computed, figures, styled
+from mosaic.gateway.together import Together
 from mosaic.leash import Leash
 from mosaic.storage import Gate
 from mosaic.storage.answer import Meta
@@ -33,8 +34,6 @@ from mosaic.version import __version__
 
 _KINDS = {**KINDS, "json": "application/json"}
 _THREADS = 4
-_KEPT = 64 << 20
-"""Bytes of numbers that are kept to be shown in other colours."""
 
 
 class Tiles:
@@ -47,7 +46,7 @@ class Tiles:
         self._gate = gate
         self._kept = kept
         self._base = base
-        self._numbers: Kept[Reading] = Kept(_KEPT, _size)
+        self._together = Together()
         # a read waits on the background loop, so neither it nor its pool can do that
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="mosaic-tiles")
 
@@ -86,10 +85,9 @@ class Tiles:
     async def _drawn(
         self, served: Served, style: Style, place: tuple[int, int, int], kind: str
     ) -> bytes:
-        """A tile as a file.
+        """A tile as a file: read with those that are asked for at the same moment.
 
-        Four are read at once: who asks for one asks for those beside it, and a read of four takes
-        little more than of one. Where not all of a tile could be read so, it is read alone.
+        Where not all of it could be read so, it is read alone: then it is an error.
         """
         loop = asyncio.get_running_loop()
 
@@ -102,12 +100,11 @@ class Tiles:
 
         grid = tile(*place, style.size)
         assert grid is not None
-        got = None
-        if place[0] > shown_levels(served)[0]:
-            four, here = beside(*place, style.size)
-            key = served.stamp, served.name, style.bands, style.datetime, style.resampling, four
-            got = part(await self._numbers.get(key, lambda: read(four, "ignore")), here, grid)
-        if got is None or not got.covered.all():
+        how = served.stamp, served.name, style.bands, style.datetime, style.resampling
+        got = await self._together.numbers(
+            how, place, style.size, lambda all_: read(all_, "ignore")
+        )
+        if not got.covered.all():
             got = await read(grid, "raise")
         return await loop.run_in_executor(self._threads, drawn, served, got, style, grid, kind)
 
@@ -153,12 +150,6 @@ def numbers(served: Served, gate: Gate, style: Style, grid: GeoBox, errors: str)
     )
 
 
-def part(got: Reading, here: tuple[slice, slice], grid: GeoBox) -> Reading:
-    """The pixels of one tile, of those of more."""
-    values, valid, covered = (one[:, *here] for one in (got.values, got.valid, got.covered))
-    return replace(got, values=values, valid=valid, covered=covered, geobox=grid)
-
-
 def drawn(served: Served, got: Reading, style: Style, grid: GeoBox, kind: str) -> bytes:
     """A tile as a file, or its figures, of values with their declared scale and offset.
 
@@ -185,10 +176,6 @@ def drawn(served: Served, got: Reading, style: Style, grid: GeoBox, kind: str) -
     return picture(kind, colours(style, values, there))
 
 
-def _size(got: Reading) -> int:
-    return int(got.values.nbytes + got.valid.nbytes + got.covered.nbytes)
-
-
 def _bytes(values: np.ndarray[Any, Any], style: Style) -> bool:
     return style.formula is None and values.dtype == np.uint8
 
@@ -200,8 +187,13 @@ def _style(request: web.Request, served: Served) -> Style:
         raise UsageError("only rescale may be given more than once")
     query = {name: request.query[name] for name in request.query}
     rescale = request.query.getall("rescale", [])
-    opened = served.opened
-    return styled(query, rescale, list(opened.assets), lambda names: len(chosen(opened, names)))
+    opened, document = served.opened, served.document
+    return styled(
+        query,
+        rescale,
+        lambda: bands_of(opened, document),
+        lambda names: len(chosen(opened, names)),
+    )
 
 
 def _bbox(served: Served) -> tuple[float, ...]:
@@ -212,4 +204,8 @@ def shown_levels(served: Served) -> tuple[int, int]:
     """The coarsest and the finest level of a mosaic's tiles."""
     grid = served.opened.grid
     pixel = min(abs(grid.affine.a), abs(grid.affine.e))
-    return levels(pixel, bool(grid.crs and grid.crs.geographic), _bbox(served))
+    if grid.crs is not None and grid.crs.geographic:
+        return levels(pixel * METRES, True, _bbox(served))
+    if grid.crs is not None:
+        pixel *= grid.crs.proj.axis_info[0].unit_conversion_factor  # feet, say
+    return levels(pixel, served.opened.crs == "EPSG:3857", _bbox(served))

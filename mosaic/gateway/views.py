@@ -13,12 +13,13 @@ import orjson
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from mosaic.cube.axes import coordinates
 from mosaic.cube.cube import Cube
 from mosaic.cube.geozarr import conventions, placed
-from mosaic.cube.levels import coordinates, microseconds
+from mosaic.cube.levels import microseconds
 from mosaic.cube.opening import open_cube
 from mosaic.errors import UsageError
-from mosaic.gateway.nodes import LEVELS, Json, Node, group, layout, told
+from mosaic.gateway.nodes import LEVELS, TYPES, Json, Node, group, layout, told
 from mosaic.gateway.served import Served
 from mosaic.gateway.wanted import Wanted
 from mosaic.grid import canonical, is_geographic
@@ -74,14 +75,17 @@ def build_of(served: Served) -> str:
 def opened(served: Served, gate: Gate, wanted: Wanted) -> View:
     """A mosaic as it is wanted; from a thread that may wait.
 
-    Raises what :func:`mosaic.open` raises, and :class:`~mosaic.errors.UsageError` for names that
-    no array can have.
+    Raises what :func:`mosaic.open` raises, and :class:`~mosaic.errors.UsageError` for names and
+    types that no array can have.
     """
     made: Any = open_cube(served.opened, gate=gate, **wanted.arguments())
     cube: Cube = made.encoding["mosaic"]
     bad = [name for name in cube.variables if not _is_name(name)]
     if bad:
         raise UsageError(f"no array can be named {', '.join(bad)} here: leave it out, by bands=")
+    types = {one.dtype.name for one in cube.variables.values()}
+    if not types <= TYPES:
+        raise UsageError(f"Zarr has no {', '.join(sorted(types - TYPES))}: take dtype=float64")
     grids = pyramid(cube.choice.target)
     times = microseconds(cube.scenes().groups.time)
     nodes: dict[Place, Node] = {}

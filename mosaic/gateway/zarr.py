@@ -15,8 +15,9 @@ import numpy.typing as npt
 from aiohttp import web
 
 from mosaic.bridge import planned, pooled
+from mosaic.cube.axes import along, coordinates
 from mosaic.cube.cube import Cube
-from mosaic.cube.levels import coordinates, layers, regridded, window
+from mosaic.cube.levels import layers, regridded, window
 from mosaic.gateway.catalogs import Catalogs
 from mosaic.gateway.guard import told
 from mosaic.gateway.kept import Kept
@@ -70,7 +71,8 @@ class Zarr:
         served = self._catalogs.get(request.match_info["name"])
         first, _, rest = request.match_info["path"].partition("/")
         choice, path = (first, rest) if "=" in first else ("", request.match_info["path"])
-        key = keyed(path)
+        # obstore puts a slash after a URL that ends in one: an array found so has its chunks, too
+        key = keyed(path.removeprefix("/"))
         if served is None or key is None:
             return _missing()
         want = wanted(choice)
@@ -130,9 +132,11 @@ class Zarr:
         values: npt.NDArray[Any]
         if name == "time":
             values = view.times[at]
-        elif len(at) < 3:
-            grid = view.grids[level]
-            values = (await pooled(lambda: coordinates(grid)[name].values))[at]
+        elif len(at) == 1:
+            values = along(view.grids[level], name, at[0])
+        elif not at:
+            grid = view.grids[level][:1, :1]  # so that no axis is made
+            values = await pooled(lambda: coordinates(grid)[name].values)
         else:
             cube = await self._cube(view, level)
             async with self._turns:

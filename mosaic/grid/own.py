@@ -25,11 +25,11 @@ def nice_resolution(size: float, own: float | None, geographic: bool = False) ->
     return math.floor(size * scale) / scale
 
 
-def overview_factors(width: int, height: int, smallest: int = 128) -> tuple[int, ...]:
-    """Powers of two by which a mosaic is shrunk until it fits ``smallest`` pixels."""
+def overview_factors(width: int, height: int) -> tuple[int, ...]:
+    """Powers of two by which a mosaic is shrunk until it fits 128 pixels."""
     factors = []
     factor = 2
-    while max(width, height) / factor * 2 > smallest and factor <= 1 << 16:
+    while max(width, height) / factor * 2 > 128 and factor <= 1 << 16:
         factors.append(factor)
         factor *= 2
     return tuple(factors)

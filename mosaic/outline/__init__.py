@@ -7,7 +7,7 @@ meridian, an outline that crosses it becomes a piece on either side.
 
 from mosaic.outline.boxes import box_bounds, box_outlines, lonlat_bounds, lonlat_union, meets
 from mosaic.outline.edges import Geometries, Outlines, batches, outlines
-from mosaic.outline.growth import grown
+from mosaic.outline.growth import grown, scaled
 from mosaic.outline.rings import Bools
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "lonlat_union",
     "meets",
     "outlines",
+    "scaled",
 ]

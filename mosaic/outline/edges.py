@@ -27,6 +27,8 @@ SEGMENTS = 24
 """Segments a side to start with; GDAL samples an edge at 21 points."""
 TOLERANCE = 0.1
 """Largest distance between chord and curve, in pixels."""
+_AT_ONCE = 1 << 14
+"""Grids whose edges are in memory at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +90,11 @@ def outlines(
     )
 
 
-def batches(grids: Grids, size: int = 1 << 14) -> Iterator[npt.NDArray[np.int64]]:
+def batches(grids: Grids) -> Iterator[npt.NDArray[np.int64]]:
     """Rows of grids in parts, so that the points of their edges fit in memory."""
     by_crs = np.argsort(grids.crs_index, kind="stable")
-    for start in range(0, len(by_crs), size):
-        yield by_crs[start : start + size]
+    for start in range(0, len(by_crs), _AT_ONCE):
+        yield by_crs[start : start + _AT_ONCE]
 
 
 def _smooth(

@@ -40,9 +40,9 @@ def grown(geometry: Geometries, pixel: Floats, smooth: Bools, target: str) -> Ge
 
 def _grown_any(geometry: Geometries, pixel: Floats) -> Geometries:
     """Any polygons, grown by 1.4 to 2 pixels."""
-    unit = shapely.simplify(_scaled(geometry, 1.0 / pixel), 0.3)
+    unit = shapely.simplify(scaled(geometry, 1.0 / pixel), 0.3)
     unit = shapely.buffer(unit, GROWTH + 0.2, join_style="mitre", mitre_limit=2.0)
-    return _scaled(unit, pixel)
+    return scaled(unit, pixel)
 
 
 def _grown_rings(geometry: Geometries, pixel: Floats) -> Geometries:
@@ -130,8 +130,9 @@ def _within(bounds: Floats, whole: Bounds) -> Bools:
     return inside
 
 
-def _scaled(geometry: Geometries, factor: Floats) -> Geometries:
+def scaled(geometry: Geometries, factor: Floats) -> Geometries:
+    """Copies of polygons whose coordinates are multiplied, each by its (x, y) of (n, 2)."""
     copies = np.array(geometry, dtype=object)
     points, index = shapely.get_coordinates(copies, return_index=True)
-    scaled: Geometries = shapely.set_coordinates(copies, points * factor[index])
-    return scaled
+    made: Geometries = shapely.set_coordinates(copies, points * factor[index])
+    return made

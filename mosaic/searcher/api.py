@@ -42,8 +42,8 @@ class Api(StacApiIO):
     search changes nothing. Retry-After is a floor; a budget ends retries at an API that is down.
     """
 
-    def __init__(self, request: Request, retry: Retry | None = None) -> None:
-        self.retry = retry or Retry.from_env()
+    def __init__(self, request: Request) -> None:
+        self.retry = Retry.from_env()
         super().__init__(
             headers={"User-Agent": f"mosaic/{__version__}"},
             timeout=(self.retry.connect, max(self.retry.stall, 60.0)),
@@ -245,13 +245,13 @@ def collection_of(client: Client, api: Api, request: Request, name: str) -> Json
     """
     if not client.conforms_to(ConformanceClasses.COLLECTIONS) and not client.get_links("data"):
         return None
-    href = _below(client, request, f"collections/{name}")
+    href = _below(request, f"collections/{name}")
     try:
         return api.get(href)
     except SearchError as error:
         if error.status != 404:
             raise
-    known = list(_collections(client, api, request))
+    known = list(_collections(api, request))
     if name in known or not known:
         return None
     near = nearest(name, known)
@@ -264,8 +264,8 @@ def nearest(name: str, known: list[str]) -> list[str]:
     return difflib.get_close_matches(name, known, n=5, cutoff=0.5)
 
 
-def _collections(client: Client, api: Api, request: Request) -> Iterator[str]:
-    href: str | None = _below(client, request, "collections")
+def _collections(api: Api, request: Request) -> Iterator[str]:
+    href: str | None = _below(request, "collections")
     seen: set[str] = set()
     count = 0
     while href and href not in seen and count < _MOST_COLLECTIONS:
@@ -278,6 +278,6 @@ def _collections(client: Client, api: Api, request: Request) -> Iterator[str]:
         href = urljoin(href, links[0]["href"]) if links else None
 
 
-def _below(client: Client, request: Request, path: str) -> str:
+def _below(request: Request, path: str) -> str:
     base, mark, query = request.url.partition("?")
     return f"{base.rstrip('/')}/{path}{mark}{query}"

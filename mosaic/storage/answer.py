@@ -20,6 +20,8 @@ from mosaic.errors import (
 from mosaic.storage.ranges import Span
 from mosaic.storage.retry import Failure, Kind
 
+_PATIENCE = 300.0
+"""Seconds of a Retry-After at most."""
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)", re.ASCII)
 
 
@@ -174,8 +176,8 @@ def _refusal(status: int, headers: Mapping[str, str], asked: Span, now: float) -
     return Failure(Kind.FINAL, cause, status=status, error=error)
 
 
-def retry_after(text: str | None, now: float, *, most: float = 300.0) -> float | None:
-    """Seconds that a Retry-After asks for, as a number or a date; at most ``most``.
+def retry_after(text: str | None, now: float) -> float | None:
+    """Seconds that a Retry-After asks for, as a number or a date; at most 300.
 
     A longer one would block an origin for as long as a broken clock says. Source: RFC 9110, 10.2.3.
     """
@@ -183,10 +185,10 @@ def retry_after(text: str | None, now: float, *, most: float = 300.0) -> float |
         return None
     text = text.strip()
     if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII):
-        return min(most, float(text))
+        return min(_PATIENCE, float(text))
     try:
         date = email.utils.parsedate_to_datetime(text)
-        return min(most, max(0.0, date.timestamp() - now))
+        return min(_PATIENCE, max(0.0, date.timestamp() - now))
     except (ValueError, TypeError, OverflowError, OSError):
         return None
 

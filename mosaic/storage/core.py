@@ -112,7 +112,7 @@ class Core:
 
     def _launch(self, place: Address, fresh: list[_Flight]) -> None:
         if self._shelf is None:
-            self._depart(place, fresh, None)
+            self._depart(place, fresh)
         else:
             self._start(self._board(place, fresh, self._shelf), fresh)
 
@@ -123,7 +123,7 @@ class Core:
         for flight in crew:
             flight.task, flight.crew = task, crew
 
-    def _depart(self, place: Address, flights: list[_Flight], verify: Meta | None) -> None:
+    def _depart(self, place: Address, flights: list[_Flight]) -> None:
         """One request for each group of ranges."""
         groups = coalesce(
             [flight.span for flight in flights],
@@ -134,7 +134,7 @@ class Core:
         for group in groups:
             crew = [flights[i] for i in group.members]
             origin.counts.coalesced += len(crew) - 1
-            self._start(self._fly(place, group.span, crew, verify), crew)
+            self._start(self._fly(place, group.span, crew), crew)
 
     def _leave(
         self, place: Address, flight: _Flight, waiter: asyncio.Future[Block | StorageError]
@@ -176,13 +176,13 @@ class Core:
                     self._land(place.key, flight, Block(data, meta))
             rest = [flight for flight in rest if flight.waiters]
             if rest:
-                self._depart(place, rest, None)
+                self._depart(place, rest)
         except BaseException as error:
             self._crash(place, flights, error)
             raise
 
     async def _fly(
-        self, place: Address, span: Span, crew: list[_Flight], verify: Meta | None
+        self, place: Address, span: Span, crew: list[_Flight], verify: Meta | None = None
     ) -> None:
         """One request, delivered to all ranges it serves."""
         try:

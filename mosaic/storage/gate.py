@@ -231,7 +231,7 @@ class Gate:
             inner.shelf.doubt()
 
     def preload(self, headers: Iterable[Header]) -> None:
-        """Put headers that were kept with a catalog into memory: reads then begin at the blocks.
+        """Put headers that were kept into memory: reads then begin at the blocks.
 
         A block of another version than its header's is SourceChanged.
         """

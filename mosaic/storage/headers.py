@@ -1,4 +1,4 @@
-"""Headers kept with a catalog (``headers.parquet``): a cold read needs no round trip for them."""
+"""Beginnings of objects in a Parquet file: to compare with later, or to read on from."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCHEMA = pa.schema(
         pa.field("data", pa.large_binary(), nullable=False),
     ]
 )
-"""Columns of ``headers.parquet``."""
+"""Columns of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +61,12 @@ def from_table(table: pa.Table) -> Iterator[Header]:
 
 
 def store(path: Path, headers: Iterable[Header]) -> None:
-    """Write ``headers.parquet``; compressed, because headers are mostly tables of offsets."""
+    """Write a file of them; compressed, because headers are mostly tables of offsets."""
     pq.write_table(to_table(headers), path, compression="zstd")
 
 
 def load(path: Path) -> Iterator[Header]:
-    """Read ``headers.parquet``. Raises CatalogError."""
+    """Read such a file. Raises CatalogError."""
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:

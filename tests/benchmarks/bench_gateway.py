@@ -169,9 +169,9 @@ def _tile(z: int) -> tuple[int, int]:
 
 
 def test_warm_tiles(upstream: Upstream) -> None:
-    """Tiles across the seam, 8 clients: those drawn before, in the same and in other colours.
+    """Tiles across the seam, 8 clients, p95 of at most 40 ms.
 
-    p95 of at most 40 ms. Tiles beside them, whose files are at hand, are told of as well.
+    First drawn from files at hand; drawn before, in other colours and in the same.
     """
     with serving(upstream) as gateway:
         x, y = _tile(13)
@@ -186,7 +186,11 @@ def test_warm_tiles(upstream: Upstream) -> None:
 
         asyncio.run(_clients(urls(1) + urls(1, side=4), 1))  # files at hand, kernels compiled
         rounds = {
-            "from files at hand": [f"{url}&datetime=2000-01-01/.." for url in urls(1, side=4)],
+            "from files at hand": [
+                f"{url}&datetime=2000-01-{day:02}/.."
+                for day in range(1, 29)
+                for url in urls(1, side=4)
+            ],
             "in other colours": urls(50, start=1),
             "as it was": urls(1) * 100,
         }
@@ -195,8 +199,7 @@ def test_warm_tiles(upstream: Upstream) -> None:
             took = statistics.quantiles(asyncio.run(_clients(asked, 8)), n=20)
             print(f"tiles {name}: median {took[9] * 1e3:.0f}, p95 {took[18] * 1e3:.0f} ms")
             p95[name] = took[18]
-    assert p95["as it was"] <= 0.04
-    assert p95["in other colours"] <= 0.04
+    assert max(p95.values()) <= 0.04
 
 
 async def _clients(urls: list[str], count: int) -> list[float]:

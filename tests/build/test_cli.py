@@ -45,6 +45,7 @@ def run(*args: object, **kw: Any) -> subprocess.CompletedProcess[str]:
 
 def test_every_option_is_documented(cli: Cli) -> None:
     overview = cli("--help").output
+    assert "..." not in overview.partition("Commands:")[2]  # a line each, whole
     for name, command in verbs().items():
         assert name in overview
         assert command.help

@@ -460,10 +460,9 @@ def _files(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_sparse_indices_are_read_side_by_side(native: Made) -> None:
+def test_sparse_indices_are_read_side_by_side(native: Made, tmp_path: Path) -> None:
     """A few pixels of far rows and columns: what they need, and not one after the other."""
-    home = native.items.parent
-    with served(native, home) as (server, items):
+    with served(native, tmp_path) as (server, items):
         server.behaviour.latency = 0.02
         ds = mosaic.open(items, gate=Gate(limits=Limits(concurrency=16, start=16)), chunks=None)
         size = ds.sizes

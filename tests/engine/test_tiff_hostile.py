@@ -231,7 +231,7 @@ def peak():
 
 for path in sorted(Path(sys.argv[1]).glob("*.tif")):
     data = path.read_bytes()
-    tiff = parse(Chunks.whole(data))
+    tiff = parse(Chunks.prefix(data, size=len(data)))
     before = peak()
     try:
         said = str(decode(tiff.image, data[2048:], 0, 0).shape)

@@ -12,6 +12,7 @@ from urllib.parse import quote, urljoin
 import numpy as np
 import orjson
 import pytest
+import rasterio
 import shapely
 from affine import Affine
 from rasterio.warp import transform
@@ -23,7 +24,7 @@ from mosaic.gateway.pyramid import tile
 from tests.gateway.conftest import Serve
 from tests.gateway.test_tiles import LAT, LON, place
 from tests.support.range_server import RangeServer
-from tests.support.scenes import item_of, utm_scene
+from tests.support.scenes import item_of, utm_scene, write_scene
 from tests.support.upstream import ask
 
 PAGE = Path(static.__file__).with_name("page")
@@ -129,6 +130,39 @@ def test_the_legend_tells_what_items_tell(serve: Serve, remote: Path) -> None:
     assert south < found["start"][1] < north
     assert found["mosaics"] == ["mosaic"]
     assert all(re.fullmatch("#[0-9a-f]{6}", c) for c in found["colormaps"]["viridis"])
+
+
+def test_bands_of_an_asset_with_several_can_be_picked(serve: Serve, tmp_path: Path) -> None:
+    """An aerial picture of four bands, one of which is called as another asset."""
+    scene = utm_scene("a", 32632, LON, LAT, 64, 60.0, bands=("image", "Red"), dtype="uint8")
+    item = write_scene(tmp_path, scene, lambda lon, lat, band: np.full(lon.shape, 99))
+    named = ("Red", "Green", "Blue", "NIR")
+    profile = {"driver": "GTiff", "width": 64, "height": 64, "count": 4, "dtype": "uint8"}
+    profile |= {"crs": scene.crs, "transform": scene.transform, "nodata": 0}
+    with rasterio.open(tmp_path / "a/image.tif", "w", **profile) as file:
+        file.write(np.stack([np.full((64, 64), 10 * place) for place in (1, 2, 3, 4)]))
+    image = item["assets"]["image"]
+    image["eo:bands"] = [{"name": one, "common_name": one.lower()} for one in named]
+    image["raster:bands"] *= 4
+    item["assets"] = {"image": image, "Red": item["assets"]["Red"]}
+    (tmp_path / "items.json").write_bytes(orjson.dumps(item))
+    mosaic.build(tmp_path / "items.json", tmp_path / "mosaic")
+    gateway = serve(tmp_path / "mosaic")
+    legend = told(gateway, "map/mosaic/legend.json")
+    picked = [band["name"] for band in legend["bands"]]
+    assert picked == ["image.1", "Green", "Blue", "NIR", "Red"]
+    z, x, y = place(12)
+    for name, want in zip(picked, (10, 20, 30, 40, 99), strict=True):
+        found = told(gateway, f"tiles/mosaic/{z}/{x}/{y}.json?bands={name}")
+        assert [band["max"] for band in found["bands"]] == [want]
+    assert legend["rgb"] == ["Red", "Green", "Blue"]
+    usual, chosen = (
+        ask(f"{gateway.url}/tiles/mosaic/{z}/{x}/{y}.png{query}")
+        for query in ("", "?bands=Red,Green,Blue")
+    )
+    assert (usual[0], usual[2]) == (200, chosen[2])
+    status, _, body = ask(f"{gateway.url}/tiles/mosaic/{z}/{x}/{y}.png?bands=other")
+    assert (status, b"image.1" in body) == (400, False)  # each is told once
 
 
 def exact(item: dict[str, Any]) -> shapely.Polygon:

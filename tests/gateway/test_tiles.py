@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import math
 import socket
@@ -10,8 +11,10 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 from xml.etree import ElementTree as ET
 
+import aiohttp
 import numpy as np
 import orjson
+import pyproj
 import pytest
 import rasterio
 from affine import Affine
@@ -25,12 +28,12 @@ import mosaic
 from mosaic.errors import UsageError
 from mosaic.gateway.app import Gateway
 from mosaic.gateway.expression import names, parsed, value
-from mosaic.gateway.pyramid import bounds, levels, tile
+from mosaic.gateway.pyramid import blocks, bounds, levels, tile
 from mosaic.settings import Retry
 from mosaic.storage import Gate
 from tests.gateway.conftest import Serve
 from tests.support.range_server import RangeServer
-from tests.support.scenes import utm_scene, write_scenes
+from tests.support.scenes import Scene, utm_scene, write_scenes
 from tests.support.upstream import ask
 
 LON, LAT = 12.0, 47.5  # where the zones meet
@@ -69,6 +72,35 @@ def test_tiles_lie_where_they_should() -> None:
     assert tile(40, 0, 0) is None
     assert levels(10.0, False, (0, -1, 1, 1)) == (8, 14)  # a pixel of 9.55 m at the equator
     assert levels(10.0, False, (10, 59, 11, 60)) == (7, 13)  # 20 m there, of the map's metres
+    assert levels(10.0, True, (10, 59, 11, 60)) == (8, 14)  # of the map's own metres
+    # from the equator to where a pixel is four times as large on the map
+    assert levels(10.0, False, (10, -1, 11, 75.5)) == (6, 14)
+    assert levels(10.0, False, (10, -75.5, 11, 1)) == (6, 14)
+    assert levels(500.0, False, (-180, 73, 180, 90)) == (0, 7)
+
+
+@pytest.mark.parametrize(
+    ("crs", "places"),
+    [
+        ("EPSG:3857", [(1_203_000, 9_000_000)]),  # 62 N, where the map's metres are short
+        ("EPSG:2263", [(990_000, 200_000)]),  # feet
+        ("EPSG:3413", [(-100_000, -1_800_000), (-2560, 2560)]),  # from 73 N to the pole
+    ],
+)
+def test_the_finest_tiles_are_as_fine_as_the_mosaic(
+    serve: Serve, tmp_path: Path, crs: str, places: list[tuple[float, float]]
+) -> None:
+    scenes = [
+        Scene(f"s{n}", crs, Affine(80, 0, x, 0, -80, y), (64, 64))
+        for n, (x, y) in enumerate(places)
+    ]
+    mosaic.build(write_scenes(tmp_path, scenes), tmp_path / "mosaic", dst_crs=crs)
+    told = orjson.loads(ask(f"{serve(tmp_path / 'mosaic').url}/tiles/mosaic/tilejson.json")[2])
+    x, y = (np.array(axis) for axis in zip(*places, strict=True))
+    to = pyproj.Transformer.from_crs(crs, "EPSG:3857", always_xy=True)
+    ends = np.stack(to.transform(x, y)), np.stack(to.transform(x + 80, y))
+    shown = np.linalg.norm(ends[1] - ends[0], axis=0).min()  # metres of a pixel on the map
+    assert 0.45 * shown < 40075016.7 / 256 / 2 ** told["maxzoom"] < 1.02 * shown
 
 
 def test_pictures_show_the_mosaic(serve: Serve, remote: Path) -> None:
@@ -236,38 +268,81 @@ def test_a_scene_that_cant_be_read_is_no_empty_tile(
     assert gateway.gate.stats().hits == hits  # drawn once
 
 
-def test_four_are_read_at_once(serve: Serve, remote: Path, server: RangeServer) -> None:
+def screen(gateway: Gateway, tiles: list[tuple[int, int, int]]) -> list[tuple[int, bytes]]:
+    """Status and body of tiles that are asked for at one moment."""
+
+    async def all_() -> list[tuple[int, bytes]]:
+        async def one(z: int, x: int, y: int) -> tuple[int, bytes]:
+            told = f"{gateway.url}/tiles/mosaic/{z}/{x}/{y}.tif?bands=B04"
+            async with session.get(told) as answer:
+                return answer.status, await answer.read()
+
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+            return await asyncio.gather(*(one(*at) for at in tiles))
+
+    return asyncio.run(all_())
+
+
+def test_a_screen_of_tiles_is_read_at_once(serve: Serve, remote: Path, server: RangeServer) -> None:
     """Each as if it were read alone: what its neighbours can't show doesn't spoil it."""
-    gateway = serve(remote)
     z, x, y = place(12)
-    x, y = x - x % 2, y - y % 2
-    four = [(x + dx, y + dy) for dy in (0, 1) for dx in (0, 1)]
-    alone = [mosaic.read(remote, geobox=tile(z, *at), bands=["B04"]) for at in four]
-    asked = []
-    for (column, row), want in zip(four, alone, strict=True):
-        body = ask(f"{gateway.url}/tiles/mosaic/{z}/{column}/{row}.tif?bands=B04")[2]
-        with MemoryFile(body) as memory, memory.open() as dataset:
-            values = dataset.read(1)
-        np.testing.assert_array_equal(np.isfinite(values), want.valid[0])
+    tiles = [(z, x + dx, y + dy) for dy in range(-2, 4) for dx in range(-2, 4)]
+
+    def asked(*batches: list[tuple[int, int, int]]) -> tuple[int, list[tuple[int, bytes]]]:
+        """How often files were asked for anything, at hand or not, and the answers."""
+        gateway = serve(remote)
+        found = [one for batch in batches for one in screen(gateway, batch)]
+        (told,) = gateway.gate.stats().origins
+        return told.requests + told.hits + told.joined, found
+
+    few, found = asked(tiles)
+    many, alone = asked(*([at] for at in tiles))
+    assert few < many / 2
+    seen = 0
+    for at, (status, body), (_, other) in zip(tiles, found, alone, strict=True):
+        assert status == 200
+        want = mosaic.read(remote, geobox=tile(*at), bands=["B04"])
         there = want.valid[0]
-        np.testing.assert_array_equal(values[there], want.values[0][there])
-        asked.append(server.counts.requests)
-    assert asked == asked[:1] * 4
+        for one in (body, other):
+            with MemoryFile(one) as memory, memory.open() as dataset:
+                values = dataset.read(1)
+            np.testing.assert_array_equal(np.isfinite(values), there)
+            np.testing.assert_array_equal(values[there], want.values[0][there])
+        seen += there.any()
+    assert 0 < seen < len(tiles)
 
     del server.objects["S2_32_0_1/B04.tif"]
-    states = {}
-    other = serve(remote)
-    for column in range(x - 2, x + 4):
-        for row in range(y - 2, y + 4):
-            grid = tile(z, column, row)
-            found = mosaic.read(remote, geobox=grid, bands=["B04"], gate=Gate(), errors="ignore")
-            told = f"{other.url}/tiles/mosaic/{z}/{column}/{row}.tif?bands=B04"
-            whole = bool(found.covered.all())
-            states[column, row] = ask(told)[0]
-            assert states[column, row] == (200 if whole else 502)
-    pairs = {(column // 2, row // 2) for column, row in states}
-    mixed = [{s for (c, r), s in states.items() if (c // 2, r // 2) == pair} for pair in pairs]
-    assert {200, 502} in mixed
+    _, found = asked(tiles)
+    states = []
+    for at, (status, body) in zip(tiles, found, strict=True):
+        grid = tile(*at)
+        want = mosaic.read(remote, geobox=grid, bands=["B04"], gate=Gate(), errors="ignore")
+        states.append(200 if want.covered.all() else 502)
+        assert status == states[-1]
+        assert (status == 200) or b"S2_32_0_1" in body
+    assert {200, 502} == set(states)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=60),
+    st.sampled_from((1, 2, 4)),
+)
+def test_blocks_hold_what_was_asked_and_little_else(
+    tiles: list[tuple[int, int]], most: int
+) -> None:
+    found = blocks(tiles, most)
+    assert set(found) == set(tiles)
+    for one in set(found.values()):
+        inside = [(x, y) for x, y in found if found[x, y] == one]
+        assert all(0 <= x - one.x < one.across and 0 <= y - one.y < one.down for x, y in inside)
+        assert max(one.across, one.down) <= most
+        assert one.across * one.down < 2 * len(inside)
+        for x, y in inside:
+            rows, columns = one.place(x, y)
+            grid, alone = one.grid(6)[rows, columns], tile(6, x, y)
+            assert alone is not None
+            assert grid.shape == alone.shape
+            np.testing.assert_allclose(grid.affine, alone.affine, rtol=0, atol=1e-6)
 
 
 def test_tiles_that_nobody_waits_for_are_given_up(

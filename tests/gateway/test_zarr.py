@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from mosaic.gateway.app import Gateway
 from mosaic.settings import Retry
 from tests.gateway.conftest import Serve
 from tests.support.range_server import RangeServer
-from tests.support.scenes import seam_scenes, utm_scene, write_scenes
+from tests.support.scenes import Scene, seam_scenes, utm_scene, write_scenes
 from tests.support.upstream import ask
 
 MICROSECONDS = xr.coders.CFDatetimeCoder(time_unit="us")
@@ -107,6 +108,19 @@ def test_other_clients_and_decoded(serve: Serve, remote: Path) -> None:
     assert got.rio.crs == decoded.rio.crs
 
 
+@pytest.mark.parametrize("choice", ["", "groupby=all/"])
+def test_a_url_may_end_in_a_slash(serve: Serve, remote: Path, choice: str) -> None:
+    """By every client, with all chunks: what has arrays but no chunks is read as no data."""
+    gateway = serve(remote)
+    want = mosaic.open(remote, **({"groupby": "all"} if choice else {})).B04.values
+    assert want.any()
+    url = at(gateway, choice)
+    assert url.endswith("/")
+    store = ObjectStore(HTTPStore.from_url(url, client_options={"allow_http": True}))
+    np.testing.assert_array_equal(zarr.open_group(store, mode="r")["B04"][:], want)
+    np.testing.assert_array_equal(plain(url).B04.values, want)
+
+
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A mosaic that has coarser grids, and corners where nothing lies."""
@@ -186,6 +200,34 @@ def test_types_and_no_data(serve: Serve, tmp_path: Path, dtype: str, nodata: flo
     assert 404 in statuses  # between them nothing lies
 
 
+def test_axes_of_many_pixels_come_in_parts(serve: Serve, remote: Path) -> None:
+    """Each part is made by itself: all of an axis, for each part, would fill the memory."""
+    gateway = serve(remote)
+    want = mosaic.open(remote, resolution=[0.01, 100], groupby="all")
+    assert want.x.size > 2_900_000
+    got = plain(at(gateway, "resolution=0.01,100&groupby=all"), chunks=None)
+    np.testing.assert_array_equal(got.x.values, want.x.values)
+    np.testing.assert_array_equal(got.y.values, want.y.values)
+    url = at(serve(remote), "resolution=0.01,100&groupby=all")
+    last = (want.x.size - 1) // (1 << 18)
+    ask(f"{url}/zarr.json")
+    tracemalloc.start()
+    assert ask(f"{url}/x/c/{last}")[0] == ask(f"{url}/spatial_ref/c")[0] == 200
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < want.x.nbytes
+
+
+def test_about_a_pole_both_axes_have_units(serve: Serve, tmp_path: Path) -> None:
+    transform = Affine(100.0, 0.0, -3000.0, 0.0, -100.0, 3000.0)
+    scene = Scene("pole", "EPSG:3031", transform, (60, 60))
+    mosaic.build(write_scenes(tmp_path / "scenes", [scene]), tmp_path / "mosaic")
+    want = mosaic.open(tmp_path / "mosaic").load()
+    got = plain(at(serve(tmp_path / "mosaic"))).load()
+    same(got, want)
+    assert [got[name].attrs["units"] for name in "xy"] == ["metre", "metre"]
+
+
 def test_keys_versions_and_ranges(serve: Serve, remote: Path, server: RangeServer) -> None:
     gateway = serve(remote)
     metadata, chunk = at(gateway, "zarr.json"), at(gateway, "B04/c/0/0/0")
@@ -193,7 +235,8 @@ def test_keys_versions_and_ranges(serve: Serve, remote: Path, server: RangeServe
                 "B04/c", "B04/c/0", "B04/c/0/0", "B04/c/0/0/0/0", "B04/c/4/0/0", "B04/c/0/1/0",
                 "B04/c/0/0/-1", "B04/c/00/0/0", "B04/c/0/0/9999999999", "B04/c.0.0.0", "c/0", "c",
                 "B05/c/0/0/0", "B05/zarr.json", "levels/9/zarr.json", "levels/0/B04/0/0/0",
-                "../mosaic/zarr.json", "//zarr.json", "x/c/1", "spatial_ref/c/0"):  # fmt: skip
+                "../mosaic/zarr.json", "//zarr.json", "//B04/zarr.json", "//B04/c/0/0/0",
+                "groupby=all///zarr.json", "x/c/1", "spatial_ref/c/0"):  # fmt: skip
         for method in ("GET", "HEAD"):
             assert ask(at(gateway, key), method)[0] == 404, key
     assert ask(f"{gateway.url}/zarr/other/zarr.json")[0] == 404
@@ -236,7 +279,7 @@ def test_what_cant_be_meant_is_said(serve: Serve, remote: Path, server: RangeSer
         "resolution=0.0000001", "resolution=nan", "bbox=1,2,3", "bbox=a", "bbox=1,1,2,2",
         "datetime=never", "mask=B04", "mask=B99:1", "mask=B04:", "mask_dilate=-1", "mask_dilate=x",
         "mask=B03:1&mask=B03:2", "chunk=1", "chunk=99999", "dtype=object",
-        "dtype=complex64", "dtype=U4", "best=none",
+        "dtype=complex64", "dtype=U4", "dtype=float128", "dtype=,", "dtype=(", "best=none",
         "resampling=magic", "over=nothing&method=mean", "raw=1", "errors=ignore", "where=1=1",
         "gate=x", "groupby=all&", "&groupby=all", "groupby=links", "groupby=assets",
     ):  # fmt: skip

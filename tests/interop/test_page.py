@@ -11,13 +11,14 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
+import mosaic
 from mosaic.gateway.app import Gateway
 from mosaic.gateway.options import Options
 from mosaic.settings import Retry
 from tests.interop.conftest import made_root
 from tests.support.browser import Tab, browser
 from tests.support.range_server import RangeServer
-from tests.support.scenes import ramp, seam_scenes
+from tests.support.scenes import Scene, ramp, seam_scenes, utm_scene, write_scenes
 from tests.support.upstream import publish
 
 pytestmark = pytest.mark.interop
@@ -60,6 +61,31 @@ def gateway(built: Path) -> Iterator[Gateway]:
 
 
 @pytest.fixture(scope="module")
+def scattered(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """Three small scenes, far from each other, of two months and years."""
+    places = (("a", 32632, 9.0, "2025-06-01"), ("b", 32633, 15.0, "2025-06-20"))
+    told = [*places, ("c", 32636, 33.0, "2026-01-05")]
+    scenes = [
+        utm_scene(name, crs, lon, 47.5, 64, 10.0, datetime=f"{day}T10:00:00Z")
+        for name, crs, lon, day in told
+    ]
+    yield from small(tmp_path_factory.mktemp("scattered"), scenes, dst_crs="EPSG:4326")
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """One scene."""
+    yield from small(tmp_path_factory.mktemp("alone"), [utm_scene("a", 32632, LON, LAT, 64, 60.0)])
+
+
+def small(home: Path, scenes: list[Scene], **options: Any) -> Iterator[Gateway]:
+    """A gateway of a mosaic of files."""
+    mosaic.build(write_scenes(home, scenes), home / "mosaic", **options)
+    with served(home / "mosaic") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
 def tab() -> Iterator[Tab]:
     root = made_root("trixie", "browser")
     with browser(lambda words: root.command(["chromium-headless-shell", *words])) as running:
@@ -88,7 +114,7 @@ def show(tab: Tab, gateway: Gateway) -> Open:
     return show
 
 
-def seen(tab: Tab) -> tuple[np.ndarray, np.ndarray]:
+def seen(tab: Tab, lon: float = LON, lat: float = LAT) -> tuple[np.ndarray, np.ndarray]:
     """(h, w, 3) the map's pixels without what lies over them, and (2, h, w) lon and lat."""
     tab.until(READY)
     tab.run("""(() => {
@@ -99,11 +125,11 @@ def seen(tab: Tab) -> tuple[np.ndarray, np.ndarray]:
     width, height = tab.run("(({clientWidth: w, clientHeight: h}) => [w, h])(map)")
     pixels = tab.picture()[:height, :width]
     side = 256 * 2**ZOOM
-    middle = (LON + 180) / 360 * side, (1 - math.asinh(math.tan(math.radians(LAT))) / math.pi) / 2
+    middle = (lon + 180) / 360 * side, (1 - math.asinh(math.tan(math.radians(lat))) / math.pi) / 2
     left, top = round(middle[0] - width / 2), round(middle[1] * side - height / 2)
     x, y = np.meshgrid(np.arange(width) + left + 0.5, np.arange(height) + top + 0.5)
-    lat = np.degrees(np.arctan(np.sinh(math.pi * (1 - 2 * y / side))))
-    return pixels, np.stack([x / side * 360 - 180, lat])
+    north = np.degrees(np.arctan(np.sinh(math.pi * (1 - 2 * y / side))))
+    return pixels, np.stack([x / side * 360 - 180, north])
 
 
 def shares(places: np.ndarray) -> np.ndarray:
@@ -160,8 +186,13 @@ def test_the_slider_shows_one_day(show: Open) -> None:
     """The second day's scenes have gaps, through which the first day's show no more."""
     tab = show(f"{HERE}&footprints=0")
     tab.run("document.querySelector('#time').focus()")
-    for key, code in (("ArrowRight", 39), ("ArrowLeft", 37), ("End", 35)):
+    for key, code, day in (
+        ("ArrowRight", 39, "2025-06-01"),  # all of them are left of the first
+        ("ArrowLeft", 37, "all dates"),
+        ("End", 35, "2025-06-06"),
+    ):
         tab.key(key, code)
+        assert tab.run("document.querySelector('#when').textContent") == day
     tab.until("location.hash.includes('time=2025-06-06')")
     tab.until(f"document.querySelectorAll('.leaflet-layer').length === 1 && {READY}")
     assert tab.run("document.querySelector('#when').textContent") == "2025-06-06"
@@ -177,6 +208,67 @@ def test_the_slider_shows_one_day(show: Open) -> None:
     pixels, places = seen(tab)
     assert close(pixels, 255 * shares(places)).all()
     assert tab.complaints == []
+
+
+def test_who_steps_on_waits_for_nothing_passed(
+    show: Open, upstream: RangeServer, built: Path
+) -> None:
+    with served(built) as fresh:
+        tab = show(f"{HERE}&show=band&band=B04", base=fresh.url)
+        layers = "document.querySelectorAll('.leaflet-layer').length"
+        tab.until(f"{layers} === 1 && {READY}")
+        upstream.behaviour.latency = 3.0
+        try:
+            for band in ("B03", "B02"):
+                tab.run(f"location.hash = location.hash.replace(/band=B0./, 'band={band}')")
+                tab.until(f"{layers} > 1")
+                tab.run("new Promise((done) => setTimeout(done, 300))")
+                assert tab.run(layers) == 2  # what was seen, and what is awaited
+        finally:
+            upstream.behaviour.latency = 0.0
+
+
+def test_what_failed_beyond_180_is_forgotten_when_it_is_left(
+    show: Open, upstream: RangeServer, tmp_path: Path
+) -> None:
+    scenes = [
+        utm_scene("west", 32660, 179.9, 5.0, 64, 100.0),
+        utm_scene("east", 32601, -179.9, 5.0, 64, 100.0),
+    ]
+    built = publish(tmp_path, scenes, upstream)
+    upstream.behaviour.forbidden = "east/B04.tif"
+    try:
+        with served(built) as fresh:
+            tab = show(f"map=12/5/180.1&rescale=0,{SCALE}", base=fresh.url)
+            tab.until("notice.textContent.includes('east')")
+            tab.run("location.hash = location.hash.replace(/map=[^&]*/, 'map=12/5/185')")
+            tab.until(f"location.hash.includes('/185') && {READY.split(' && ')[0]}")
+            tab.until("notice.textContent === ''", 5)
+    finally:
+        upstream.behaviour.forbidden = ""
+
+
+def test_a_time_stays_when_it_is_told_otherwise(show: Open, scattered: Gateway) -> None:
+    tab = show("time=2025-06-20&rescale=0,1", base=scattered.url)
+    assert tab.run("facts.textContent") == "3 items in EPSG:4326 · 2025-06-01 to 2026-01-05"
+    choose = "(unit.value = '%s', unit.onchange())"
+    for unit, want in (("month", "2025-06"), ("year", "2025"), ("day", "2025-06-01")):
+        tab.run(choose % unit)
+        tab.until(f"location.hash.includes('time={want}&by={unit}')")
+        assert tab.run("[document.querySelector('#when').textContent, all.ariaPressed]") == [
+            want,
+            "false",
+        ]
+    tab = show("time=1999-01-01&rescale=0,1", base=scattered.url)  # of another build, say
+    assert tab.run(
+        "[document.querySelector('#when').textContent, location.hash.includes('1999')]"
+    ) == ["all dates", False]
+
+
+def test_where_there_is_one_day_there_is_no_slider(show: Open, alone: Gateway) -> None:
+    tab = show("", base=alone.url)
+    assert tab.run("timeline.hidden")
+    assert tab.run("facts.textContent") == "1 item in EPSG:32632 · 2025-06-01"
 
 
 def test_the_picker_shows_bands_and_expressions(show: Open) -> None:
@@ -204,6 +296,12 @@ def test_the_picker_shows_bands_and_expressions(show: Open) -> None:
     assert "no arithmetic" in tab.run("document.querySelector('#refused').textContent")
     tab.run(f"{choose}(['expression', 'B04 - B03'])")
     tab.until("!document.querySelector('#refused').textContent && location.hash.includes('resc')")
+    tab.run(f"{choose}(['low', '1e6'])")
+    tab.until("refused.textContent === 'From must be less than To.'")
+    tab.run(f"{choose}(['expression', ''])")  # what it began with
+    tab.until("!refused.textContent && expression.value === '(B03 - B04) / (B03 + B04)'")
+    tab.run(f"{choose}(['expression', 'B04 - B03'])")
+    tab.until("expression.value === 'B04 - B03' && location.hash.includes('resc') && high.value")
     low, high = tab.run("[low.valueAsNumber, high.valueAsNumber]")
     tab.until(f"document.querySelectorAll('.leaflet-layer').length === 1 && {READY}")
     pixels, places = seen(tab)
@@ -245,6 +343,37 @@ def test_what_cant_be_read_is_shown_as_such(show: Open, upstream: RangeServer, b
             assert tab.run("document.querySelectorAll('.tile:not([data-failed])').length") > 0
     finally:
         upstream.behaviour.forbidden = ""
+
+
+def test_a_picture_is_shown_beside_what_cant_be_read(
+    show: Open, upstream: RangeServer, built: Path
+) -> None:
+    """Also where nobody chose the ends of the scale: those of what can be read."""
+    here = f"map={ZOOM}/{LAT}/{LON}&show=band&band=B04&footprints=0"
+    try:
+        upstream.behaviour.forbidden = "S2_33_0_1/B04.tif"
+        with served(built) as fresh:
+            tab = show(here, base=fresh.url)
+            tab.until(f"location.hash.includes('rescale=') && {READY}")
+            assert "S2_33_0_1" in tab.run("notice.textContent")
+            assert tab.run("document.querySelectorAll('.tile:not([data-failed])').length") > 0
+        upstream.behaviour.forbidden = "B04.tif"
+        with served(built) as fresh:
+            tab = show(here, base=fresh.url)
+            tab.until("notice.className === 'wrong' && notice.textContent.includes('B04.tif')")
+            assert "rescale" not in tab.run("location.hash")
+    finally:
+        upstream.behaviour.forbidden = ""
+
+
+def test_the_first_scale_is_of_all_that_is_in_view(show: Open) -> None:
+    """Of one band hardly anything is cut, wherever the tiles' edges lie."""
+    for lon, lat in ((12.0, 47.5), (12.05, 47.47), (11.93, 47.52)):
+        tab = show(f"map=12/{lat}/{lon}&show=band&band=B03&footprints=0")
+        low, high = tab.until("location.hash.includes('rescale=') && [low.value, high.value]")
+        _, places = seen(tab, lon, lat)
+        values = shares(places)[..., 1] * SCALE
+        assert np.mean((values < float(low)) | (values > float(high))) < 0.06
 
 
 def test_from_far_it_shows_where_the_mosaic_lies(show: Open) -> None:

@@ -6,12 +6,22 @@ import pytest
 
 from mosaic.errors import (
     BrokenCatalogError,
+    CompositeError,
+    ExportExistsError,
+    ForeignError,
+    HeaderError,
     InputError,
+    MissingError,
     MosaicError,
     NoItemsError,
     Problem,
     ReadError,
+    RecipeError,
     SourceMismatchError,
+    TiffBlockError,
+    UnfinishedError,
+    UnknownCollectionError,
+    UsageError,
     WorkerError,
     redact,
 )
@@ -43,16 +53,31 @@ def test_input_error_lists_every_problem() -> None:
     assert str(error) == "one\ntwo\ntry again"
 
 
+PROBLEM = Problem("crs", "no CRS", "give it one", "S2A", "B04", "https://a/x.tif")
+
+
 @pytest.mark.parametrize(
-    "kind", [InputError, NoItemsError, SourceMismatchError, BrokenCatalogError, ReadError]
+    "error",
+    [
+        UsageError("no"),
+        InputError([PROBLEM], "try again"),
+        NoItemsError([PROBLEM]),
+        SourceMismatchError([PROBLEM]),
+        BrokenCatalogError([PROBLEM]),
+        UnknownCollectionError("no such collection", "name another", status=404),
+        RecipeError("unknown key", file="mine.toml", line=22, key="bands.red"),
+        HeaderError(PROBLEM),
+        ReadError([PROBLEM]),
+        CompositeError("mine", "it raised", ["S2A"], "rows 0:512"),
+        WorkerError("no mosaic"),
+        ExportExistsError("it is there"),
+        UnfinishedError("out.tif", ["other bands"]),
+        TiffBlockError("cut off", href="https://a/x.tif"),
+        ForeignError("no driver", href="https://a/x.tif", advice="convert it"),
+        MissingError("gone", href="https://a/x.tif", status=404, attempts=1),
+    ],
+    ids=lambda error: type(error).__name__,
 )
-def test_errors_come_whole_from_other_processes(kind: type[MosaicError]) -> None:
-    problems = (Problem("crs", "no CRS", "give it one", "S2A", "B04", "https://a/x.tif"),)
-    error = kind(problems)
+def test_errors_come_whole_from_other_processes(error: MosaicError) -> None:
     again = pickle.loads(pickle.dumps(error))
-    assert str(again) == str(error)
-    assert again.problems == problems
-    told = InputError(problems, "try again")
-    assert str(pickle.loads(pickle.dumps(told))) == str(told)
-    lacks = WorkerError("no mosaic")
-    assert str(pickle.loads(pickle.dumps(lacks))) == str(lacks)
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))

@@ -126,7 +126,7 @@ def image(directory: Directory, chunks: Chunks) -> Image:
         block = (min(height, directory.number(Tag.ROWS_PER_STRIP, chunks, height)), width)
     if not (0 < block[0] <= _SIDE and 0 < block[1] <= _SIDE):
         raise chunks.error(f"blocks of {block[1]} x {block[0]} pixels")
-    reduced, mask = kind(directory, chunks)
+    _, mask = kind(directory, chunks)
     lerc = directory.numbers(Tag.LERC_PARAMETERS, chunks)
     shared = directory.values(Tag.JPEG_TABLES, chunks)
     made = Image(
@@ -142,7 +142,6 @@ def image(directory: Directory, chunks: Chunks) -> Image:
         predictor=predictor,
         photometric=photometric,
         extra=directory.numbers(Tag.EXTRA_SAMPLES, chunks)[:samples],
-        reduced=reduced,
         mask=mask,
         offsets=_NOTHING,
         lengths=_NOTHING,

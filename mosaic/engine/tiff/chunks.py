@@ -56,11 +56,6 @@ class Chunks:
         """The first bytes of a file."""
         return cls(((0, memoryview(data)),), size, href)
 
-    @classmethod
-    def whole(cls, data: Buffer, *, href: str = "") -> Chunks:
-        """All bytes of a file."""
-        return cls.prefix(data, size=len(data), href=href)
-
     def add(self, spans: Iterable[Span], answers: Iterable[Buffer]) -> Chunks:
         """These parts and others, as they were fetched for ``spans``.
 

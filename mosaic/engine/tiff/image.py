@@ -102,8 +102,6 @@ class Image:
     """TIFF's number of what samples mean."""
     extra: tuple[int, ...]
     """What samples beyond colour mean, from the last backwards; 1 and 2 are alpha."""
-    reduced: bool
-    """Whether it is a smaller copy of another image."""
     mask: bool
     """Whether it is a mask of another image: nonzero where pixels are valid."""
     offsets: Table = field(repr=False)

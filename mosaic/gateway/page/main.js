@@ -2,7 +2,7 @@
 
 import { control, map as newMap } from "./leaflet/leaflet-src.esm.js";
 import { json, NAME, of } from "./api.js";
-import { by, choices, count } from "./dom.js";
+import { by, choices, count, make } from "./dom.js";
 import { Footprints } from "./footprints.js";
 import { graticule } from "./graticule.js";
 import { Items } from "./items.js";
@@ -17,9 +17,12 @@ const DEEPER = 4; // levels below the finest tiles, whose pixels are then seen a
 function titled(legend) {
   document.title = `${legend.title} · mosaic`;
   by("title").textContent = legend.title;
-  const { days } = legend;
-  const span = days.length ? ` · ${days[0][0]} to ${days[days.length - 1][0]}` : "";
-  by("facts").textContent = `${count(legend.items)} items in ${legend.crs}${span}`;
+  const { items, crs, days } = legend;
+  const ends = [...new Set([days[0]?.[0], days.at(-1)?.[0]])].filter(Boolean);
+  by("facts").replaceChildren(
+    `${count(items)} item${items === 1 ? "" : "s"} in ${crs}`,
+    ...ends.flatMap((day, place) => [place ? " to " : " · ", make("span", { textContent: day })]),
+  );
   choices(by("mosaics"), legend.mosaics, NAME);
   by("choice").hidden = legend.mosaics.length < 2;
   by("mosaics").onchange = () => location.assign(encodeURIComponent(by("mosaics").value));
@@ -36,7 +39,7 @@ async function start() {
   const legend = await json(of("map", "legend.json"));
   titled(legend);
   let state = read(location.hash, legend);
-  by("timeline").hidden = !legend.days.length; // before the map, which takes the room that is left
+  by("timeline").hidden = legend.days.length < 2; // before the map, which takes the room that is left
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const map = newMap("map", {
     minZoom: 0,

@@ -1,6 +1,7 @@
 // Which bands are shown, and in which colours.
 
 import { by, calm, choices } from "./dom.js";
+import { example } from "./state.js";
 
 const SELECTS = ["red", "green", "blue", "band", "colormap"];
 
@@ -10,15 +11,11 @@ export class Picture {
     this.legend = legend;
     this.choose = choose;
     const names = legend.bands.map((band) => band.name);
-    const single = legend.bands.filter((band) => band.bands === 1).map((band) => band.name);
-    for (const id of ["red", "green", "blue"]) choices(by(id), single, "");
-    choices(by("band"), names, "");
+    for (const id of ["red", "green", "blue", "band"]) choices(by(id), names, "");
     choices(by("colormap"), Object.keys(legend.colormaps), "");
+    this.example = example(names);
     for (const id of SELECTS) by(id).onchange = () => this.changed(id !== "colormap");
-    for (const one of this.radios()) {
-      one.onchange = () => this.changed(true);
-      one.disabled = one.value === "rgb" && !single.length;
-    }
+    for (const one of this.radios()) one.onchange = () => this.changed(true);
     by("expression").onchange = () => this.changed(true);
     const range = calm(() => this.changed(false), 400);
     by("low").oninput = by("high").oninput = range;
@@ -49,12 +46,16 @@ export class Picture {
   changed(other) {
     const low = by("low").valueAsNumber;
     const high = by("high").valueAsNumber;
-    if (!other && !(low < high)) return;
+    if (!other && !(low < high)) {
+      if (low >= high) by("refused").textContent = "From must be less than To.";
+      return;
+    }
+    by("refused").textContent = "";
     this.choose({
       mode: [...this.radios()].find((one) => one.checked).value,
       rgb: ["red", "green", "blue"].map((id) => by(id).value),
       band: by("band").value,
-      expression: by("expression").value.trim(),
+      expression: by("expression").value.trim() || this.example,
       colormap: by("colormap").value,
       rescale: other ? null : [low, high],
     });

@@ -15,16 +15,19 @@ export function read(hash, legend) {
     mode: MODES.includes(told.get("show")) ? told.get("show") : legend.rgb ? "rgb" : "band",
     rgb: rgb.length === 3 && rgb.every((name) => names.includes(name)) ? rgb : suggested,
     band: names.includes(told.get("band")) ? told.get("band") : names[0],
-    expression: told.get("expression") ?? example(names),
+    expression: told.get("expression") || example(names),
     colormap: Object.hasOwn(legend.colormaps, told.get("colormap")) ? told.get("colormap") : "viridis",
     rescale: range.length === 2 && range[0] < range[1] ? range : null,
-    time: /^\d{4}(-\d\d){0,2}$/.test(told.get("time") ?? "") ? told.get("time") : "",
+    time: legend.days.some(([day]) => of(day).includes(told.get("time"))) ? told.get("time") : "",
     unit: told.get("by") ?? "",
     footprints: told.get("footprints") !== "0",
     view: view.length === 3 && view.every(Number.isFinite) ? view : null,
     theme: THEMES.includes(told.get("theme")) ? told.get("theme") : "",
   };
 }
+
+/** A day, its month, its year. */
+const of = (day) => [day, day.slice(0, 7), day.slice(0, 4)];
 
 /** The hash of choices, legible. */
 export function written(state) {
@@ -52,20 +55,19 @@ export function content(state) {
   return { ...asked, datetime: state.time };
 }
 
-/** What tiles are asked for; `bands` of the mosaic tell which have a colour map. */
-export function style(state, legend) {
-  const band = legend.bands.find((one) => one.name === state.band);
-  const single = state.mode === "expression" || (state.mode === "band" && band.bands === 1);
+/** What tiles are asked for. */
+export function style(state) {
   return {
     ...content(state),
     rescale: state.rescale?.join(","),
-    colormap: single && state.colormap !== "gray" ? state.colormap : "",
+    colormap: state.mode !== "rgb" && state.colormap !== "gray" ? state.colormap : "",
     size: devicePixelRatio > 1 ? "512" : "",
   };
 }
 
-function example(names) {
-  const plain = names.filter((name) => /^[A-Za-z_]\w*$/.test(name));
+/** Some arithmetic on the first bands. */
+export function example(names) {
+  const plain = names.filter((name) => /^[A-Za-z_]\w*(\.[1-9]\d*)?$/.test(name));
   if (plain.length < 2) return plain[0] ?? "";
   return `(${plain[1]} - ${plain[0]}) / (${plain[1]} + ${plain[0]})`;
 }

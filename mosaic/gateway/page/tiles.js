@@ -5,7 +5,7 @@ import { ask } from "./api.js";
 
 const AT_ONCE = 4; // as many as the gateway draws at once: figures and footprints pass between
 
-/** A layer of tiles; `failures` are messages of those that can't be read, by place. */
+/** A layer of tiles; `failures` are messages of those that can't be read, by tile. */
 export const Tiles = GridLayer.extend({
   initialize(template, options) {
     GridLayer.prototype.initialize.call(this, options);
@@ -13,9 +13,9 @@ export const Tiles = GridLayer.extend({
     this.failures = new Map();
     this.waiting = [];
     this.busy = 0;
-    this.on("tileunload", ({ tile, coords }) => {
+    this.on("tileunload", ({ tile }) => {
       tile.stop.abort();
-      this.failures.delete(place(coords));
+      this.failures.delete(tile);
     });
   },
 
@@ -38,7 +38,7 @@ export const Tiles = GridLayer.extend({
           () => done(null, canvas),
           (error) => {
             if (canvas.stop.signal.aborted) return;
-            this.failures.set(place(coords), error.message);
+            this.failures.set(canvas, error.message);
             failed(canvas, error.message);
             done(error, canvas);
           },
@@ -60,8 +60,6 @@ export const Tiles = GridLayer.extend({
     image.close();
   },
 });
-
-const place = ({ z, x, y }) => `${z}/${x}/${y}`;
 
 function failed(canvas, message) {
   canvas.width = canvas.height = 256;

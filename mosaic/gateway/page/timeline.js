@@ -13,7 +13,10 @@ export class Timeline {
       ([, length], place) => !place || new Set(this.days.map(([day]) => day.slice(0, length))).size > 1,
     );
     by("unit").replaceChildren(...kinds.map(([name]) => make("option", { value: name, textContent: name })));
-    by("unit").onchange = () => this.group(by("unit").value, "");
+    by("unit").onchange = () => {
+      this.group(by("unit").value, this.periods[this.place]?.[0] ?? "");
+      this.pick(this.place);
+    };
     by("time").oninput = () => this.pick(Number(by("time").value));
     by("before").onclick = () => this.step(-1);
     by("after").onclick = () => this.step(1);
@@ -38,10 +41,9 @@ export class Timeline {
     }
     this.periods = [...found];
     by("time").max = this.periods.length - 1;
-    const before = this.place;
-    this.place = this.periods.findIndex(([name]) => name === time);
+    // the period that a coarser or finer time is, or begins with
+    this.place = this.periods.findIndex(([name]) => time && (name.startsWith(time) || time.startsWith(name)));
     this.told();
-    if (!time && before >= 0) this.choose("", this.unit);
   }
 
   step(by_) {
@@ -59,7 +61,7 @@ export class Timeline {
     const [name, items] = this.periods[this.place] ?? ["all dates", 0];
     by("when").textContent = name;
     by("all").ariaPressed = String(this.place < 0);
-    if (this.place >= 0) by("time").value = this.place;
+    by("time").value = this.place; // all dates are left of the first
     const many = `${count(items)} item${items === 1 ? "" : "s"}`;
     by("time").setAttribute("aria-valuetext", this.place < 0 ? "all dates" : `${name}, ${many}`);
     this.draw();
@@ -71,12 +73,12 @@ export class Timeline {
     const plain = colour("line");
     const chosen = colour("accent");
     const inset = 8; // half of the slider's thumb
-    const room = (width - 2 * inset) / Math.max(1, this.periods.length - 1);
+    const room = (width - 2 * inset) / Math.max(1, this.periods.length);
     const bar = Math.max(1, Math.min(14, room - 1));
     this.periods.forEach(([, items], place) => {
       const tall = Math.max(2, (items / most) * height);
       pen.fillStyle = place === this.place || this.place < 0 ? chosen : plain;
-      pen.fillRect(inset + place * room - bar / 2, height - tall, bar, tall);
+      pen.fillRect(inset + (place + 1) * room - bar / 2, height - tall, bar, tall);
     });
   }
 }

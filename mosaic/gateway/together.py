@@ -1,0 +1,93 @@
+"""Tiles that are asked for at one moment are read as one: maps ask for a screen of them at once.
+
+A read of nine takes little more than a read of one, and asks storage once for what they share.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass, field, replace
+
+from odc.geo.geobox import GeoBox
+
+from mosaic.cube.scripts import Reading
+from mosaic.gateway.kept import Kept
+from mosaic.gateway.pyramid import Block, blocks, tile
+
+_MOMENT = 0.003
+"""Seconds in which others may join."""
+_SIDE = 1024
+"""Pixels of a side that are read at once, at most."""
+_KEPT = 64 << 20
+"""Bytes of numbers that are kept to be shown in other colours."""
+
+Read = Callable[[GeoBox], Awaitable[Reading]]
+"""What reads a grid: the same for all that are read together."""
+
+
+@dataclass(slots=True, eq=False)
+class _Moment:
+    """Tiles of one level and one way to read them, asked for at one moment."""
+
+    asked: list[tuple[int, int]] = field(default_factory=list)
+    """Column and row of each."""
+
+
+class Together:
+    """Numbers of tiles, read with those of others. On the loop."""
+
+    def __init__(self) -> None:
+        self._kept: Kept[Reading] = Kept(_KEPT, _size)
+        self._moments: dict[Hashable, _Moment] = {}
+        # nothing is kept by these: all that wait for one thing share it, and it ends with them
+        self._joined: Kept[dict[tuple[int, int], Block]] = Kept(0)
+        self._reads: Kept[Reading] = Kept(0)
+
+    async def numbers(
+        self, how: Hashable, place: tuple[int, int, int], side: int, read: Read
+    ) -> Reading:
+        """Those of the tile z, x, y of so many pixels a side. ``how``: tells ways of reading apart.
+
+        Raises what ``read`` raises.
+        """
+        return await self._kept.get((how, place, side), lambda: self._read(how, place, side, read))
+
+    async def _read(
+        self, how: Hashable, place: tuple[int, int, int], side: int, read: Read
+    ) -> Reading:
+        z, *here = place
+        key = how, z, side
+        moment = self._moments.setdefault(key, _Moment())
+        moment.asked.append((here[0], here[1]))
+        joined = await self._joined.get(moment, lambda: self._over(key, moment, side))
+        block = joined[here[0], here[1]]
+        got = await self._reads.get((moment, block), lambda: _awaited(read(block.grid(z, side))))
+        grid = tile(*place, side)
+        assert grid is not None
+        return _part(got, block.place(here[0], here[1], side), grid)
+
+    async def _over(
+        self, key: Hashable, moment: _Moment, side: int
+    ) -> dict[tuple[int, int], Block]:
+        """The moment passes: who comes later waits for another."""
+        try:
+            await asyncio.sleep(_MOMENT)
+        finally:
+            if self._moments.get(key) is moment:
+                del self._moments[key]
+        return blocks(moment.asked, _SIDE // side)
+
+
+async def _awaited(work: Awaitable[Reading]) -> Reading:
+    return await work
+
+
+def _part(got: Reading, here: tuple[slice, slice], grid: GeoBox) -> Reading:
+    """The pixels of one tile, of those of more: as copies, so that the others needn't be kept."""
+    values, valid, covered = (one[:, *here].copy() for one in (got.values, got.valid, got.covered))
+    return replace(got, values=values, valid=valid, covered=covered, geobox=grid)
+
+
+def _size(got: Reading) -> int:
+    return int(got.values.nbytes + got.valid.nbytes + got.covered.nbytes)
