@@ -20,7 +20,7 @@ from mosaic.cli.output import errors_told
     "redirects",
     multiple=True,
     metavar="HOST",
-    help="A host, or pattern, that storage may redirect to. Repeatable.",
+    help="A host, or pattern, that storage may redirect to, or a VRT read. Repeatable.",
 )
 @click.option(
     "--allow-origin",

@@ -257,7 +257,8 @@ class Desk:
     async def _served(self) -> None:
         if self._loopback is None:
             self._loopback = Loopback(self.gate, sidecars=ZARR, refuse=names_others)
-            await asyncio.to_thread(self._loopback.start)  # it waits for the loop
+        # it waits for the loop; whoever comes while another starts it waits, too
+        await asyncio.to_thread(self._loopback.start)
 
     def _named(self, href: str) -> str:
         """What GDAL opens for an href: a file of this machine, or the loopback's URL."""

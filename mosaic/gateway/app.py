@@ -18,7 +18,8 @@ from mosaic.errors import UsageError
 from mosaic.gateway.catalogs import Catalogs, Pages
 from mosaic.gateway.copies import Copies
 from mosaic.gateway.door import Door
-from mosaic.gateway.guard import SERVER_LOG, Guard
+from mosaic.gateway.fence import FencedGate
+from mosaic.gateway.guard import SERVER_LOG, Guard, failed
 from mosaic.gateway.kept import Kept
 from mosaic.gateway.map import Map
 from mosaic.gateway.metrics import CONTENT_TYPE, exposition, summary
@@ -63,8 +64,15 @@ class Gateway:
     ) -> None:
         self.options = options or Options()
         retry = retry or Retry.from_env()
-        http = HTTPTransport(retry, f"mosaic/{__version__}", self._follow)
-        self.gate = Gate(limits, cache, retry, sign=sign, transports={"http": http})
+        http = HTTPTransport(retry, f"mosaic/{__version__}", self._follow, self._inward)
+        self.gate: Gate = FencedGate(
+            lambda host: self._catalogs.reaches(host, self.options.redirects),
+            limits=limits,
+            cache=cache,
+            retry=retry,
+            sign=sign,
+            transports={"http": http},
+        )
         # an index may be large: it mustn't push scenes out of the cache
         self._own = Gate(cache=CacheSettings(memory=_DOCUMENTS))
         self._catalogs = Catalogs(folders, self.gate)
@@ -120,6 +128,10 @@ class Gateway:
     def _follow(self, first: str, target: str) -> bool:
         return self._catalogs.follow(first, target, self.options.redirects)
 
+    def _inward(self, host: str) -> bool:
+        told = self.options.redirects
+        return host in told or host.rpartition(":")[0] in told
+
     async def _serve(self) -> contextlib.AsyncExitStack:
         told = self.options
         async with contextlib.AsyncExitStack() as stack:
@@ -127,8 +139,8 @@ class Gateway:
             self.folder = Path(stack.enter_context(made))
             door = Door(told)
             stand_ins = StandIns(lambda: self.url)
-            guard = Guard(told, door.heard, stand_ins)
-            answers = Answers(self.gate, stall=told.stall)
+            guard = Guard(told, door.heard, self._catalogs.hidden, stand_ins)
+            answers = Answers(self.gate, stall=told.stall, note=failed)
             documents = Answers(self._own, stall=told.stall)
             copies = Copies(self.folder)
             pages = Pages(self._catalogs, copies, answers, documents, lambda: self.url)

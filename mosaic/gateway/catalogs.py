@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 from aiohttp import web
@@ -62,6 +63,8 @@ class Catalogs:
     def __init__(self, folders: Mapping[str, Path], gate: Gate) -> None:
         self._gate = gate
         self._served = {name: load(name, folder, gate) for name, folder in folders.items()}
+        self._hosts = {host for one in self._served.values() for host in one.hosts}
+        """All that were ever named: what is read there may outlast a build."""
         self._lost: dict[str, CatalogError] = {}
         self._looked = time.monotonic()
         self._loading: asyncio.Task[None] | None = None
@@ -74,17 +77,28 @@ class Catalogs:
     def follow(self, first: str, target: str, more: tuple[str, ...] = ()) -> bool:
         """Whether storage may redirect from one host to another.
 
-        An asset's host may lead to hosts that the catalogs name, or to one like those in
-        ``more``; where a signing service leads is for whoever runs the gateway to trust.
+        Where bytes are read may lead to where they may be read (:meth:`reaches`); where a signing
+        service leads is for whoever runs the gateway to trust.
         """
-        hosts = {host for one in self._served.values() for host in one.hosts}
-        bare = target.rpartition(":")[0] or target
-        allowed = any(fnmatchcase(target, p) or fnmatchcase(bare, p) for p in more)
-        return first not in hosts or target in hosts or allowed
+        reads = self.reaches(first, more) or first in self._hosts
+        return self.reaches(target, more) or not reads
+
+    def reaches(self, host: str, more: tuple[str, ...] = ()) -> bool:
+        """Whether bytes may be read at a host: the catalogs name it, or it is like ``more``."""
+        bare = host.rpartition(":")[0] or host
+        named = any(host in one.hosts for one in self._served.values())
+        return named or any(fnmatchcase(host, p) or fnmatchcase(bare, p) for p in more)
 
     def serves(self, href: str) -> bool:
         """Whether an href is an asset of a served mosaic."""
         return any(href in self._served[name].members for name in self.names)
+
+    def hidden(self, text: str) -> str:
+        """A text without where the mosaics lie on this machine."""
+        for name, one in self._served.items():
+            for folder in (f"file://{quote(str(one.folder))}", str(one.folder)):
+                text = text.replace(f"{folder}/", f"{name}/")
+        return text
 
     def get(self, name: str) -> Served | None:
         """A mosaic as it lay when it was last loaded. Raises CatalogError where it was lost."""
@@ -115,6 +129,7 @@ class Catalogs:
                 if stamp_of(one.folder) != one.stamp:
                     found = load(name, one.folder, self._gate)
                     self._gate.forget_all()  # its scenes may have been written anew, too
+                    self._hosts |= found.hosts
                     self._served[name] = found
                 self._lost.pop(name, None)
             except CatalogError as error:
@@ -162,7 +177,7 @@ class Pages:
         path = request.match_info["path"]
         if served is None or not _plain(path):
             return self._missing()
-        if path in served.files:
+        if path in served.files and not path.startswith("/"):  # which a collection may claim
             site = self._catalogs.site(served, self._base())
             copy = await self._copies.get(served, site, path)
             kind = _TYPES.get(PurePosixPath(path).suffix, "application/octet-stream")

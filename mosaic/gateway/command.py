@@ -29,9 +29,11 @@ def configured(path: str | None, flags: dict[str, Any]) -> Options:
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise UsageError(f"{path} can't be read ({error})") from error
     told |= {name: value for name, value in flags.items() if value is not None}
-    token_file = told.pop("token_file", "")
-    if not isinstance(token_file, str):
+    token_file = told.pop("token_file", None)
+    if token_file is not None and not isinstance(token_file, str):
         raise UsageError(f"{path}: token_file must be a text")
+    if token_file == "":  # of a variable that isn't set, say: nobody would be asked
+        raise UsageError("--token-file names no file; leave it out to ask nobody for a token")
     if token_file:
         try:
             told["token"] = Path(token_file).read_text("utf-8").strip()

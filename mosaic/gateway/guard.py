@@ -37,17 +37,22 @@ _PATH = 4096
 
 
 class Guard:
-    """Checks of each request, the queue, and the access log."""
+    """Checks of each request, the queue, and the access log.
+
+    ``heard`` is told of a connection's requests; ``hidden`` makes an error's text fit for others.
+    """
 
     def __init__(
         self,
         options: Options,
         heard: Callable[[asyncio.BaseProtocol], None],
+        hidden: Callable[[str], str],
         stand_ins: StandIns,
     ) -> None:
         self._options = options
         self._stand_ins = stand_ins
         self._heard = heard
+        self._hidden = hidden
         self._slots = asyncio.Semaphore(options.busy)
         # chunks wait for each other, some for minutes: all else mustn't wait for them
         self._chunks = asyncio.Semaphore(max(1, options.busy // 2))
@@ -69,6 +74,8 @@ class Guard:
         response: web.StreamResponse | None = None
         try:
             response = await self._checked(request, handler)
+            if response.status >= 400 and isinstance(response, web.Response) and response.text:
+                response.text = self._hidden(response.text)
             return self._stand_ins.answer(request, loud(request, response))
         finally:  # a client that left is told of, too
             status = response.status if response is not None else 499
@@ -192,7 +199,13 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         why = "the catalog can't be read now; see the gateway's log"
         return told(503, why, **{"Retry-After": "5"})
     except MosaicError as error:
+        failed(request.path, error)
         return told(502, str(error))
+
+
+def failed(href: str, error: MosaicError) -> None:
+    """Log why something couldn't be read: few clients show it; once a body began none hears it."""
+    _LOG.warning("failed: %s", error)
 
 
 def told(status: int, text: str, **headers: str) -> web.Response:

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field, fields
 from urllib.parse import urlsplit
 
-from mosaic.errors import UsageError
+from mosaic.errors import UsageError, redact
 from mosaic.gateway.origins import origin
 
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
@@ -66,9 +66,13 @@ class Options:
             )
         if self.host in ("0.0.0.0", "::", "") and not self.url:
             raise UsageError(f"clients can't reach {self.host or '::'}: give their URL as --url")
-        parts = urlsplit(self.url)
-        if self.url and (parts.scheme not in ("http", "https") or not parts.hostname):
-            raise UsageError(f"--url {self.url!r} is no http:// or https:// URL")
+        try:
+            parts = urlsplit(self.url)
+            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # of a port, or of brackets
+            usable = False
+        if self.url and not usable:
+            raise UsageError(f"--url {redact(self.url)!r} is no http:// or https:// URL")
         if parts.query or parts.fragment or parts.username is not None:
             raise UsageError("--url is a host and a path at most: no user, no query")
         object.__setattr__(self, "origins", tuple(map(origin, self.origins)))

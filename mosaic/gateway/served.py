@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from mosaic.catalog.href import location, resolve
 from mosaic.catalog.layout import COLLECTION, ITEMS, MASK
 from mosaic.catalog.opened import Opened, open_mosaic
 from mosaic.errors import CatalogError, StorageError
+from mosaic.gateway.fence import host_of
 from mosaic.gateway.members import Members
 from mosaic.storage import Gate
 from mosaic.storage.address import Places, address
@@ -134,13 +134,13 @@ def _known(href: str, places: Places, hosts: set[str], needed: bool, folder: Pat
     """Whether the gate has a way to such an href; its host is then among ``hosts``."""
     why = "no transport for GDAL's own file systems" if href.startswith("/vsi") else ""
     try:
-        host = urlsplit(address(href, places).url).netloc if not why else ""
+        host = host_of(address(href, places).url) if not why else ""
     except StorageError as error:
         why = error.what
     if why and needed:
         raise CatalogError(f"{folder}: {href.split('?')[0]} can't be served: {why}")
     if not why and host:
-        hosts.add(host.rpartition("@")[2].lower())
+        hosts.add(host)
     return not why
 
 

@@ -63,7 +63,8 @@ def _etag(info: os.stat_result) -> str:
 
 def _read_file(path: Path, headers: Mapping[str, str]) -> Body:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # a named pipe would wait for somebody to write
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (FileNotFoundError, NotADirectoryError):
         return Body(404, {}, b"")
     except PermissionError:

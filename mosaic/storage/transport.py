@@ -20,6 +20,7 @@ from yarl import URL
 
 from mosaic.errors import BodyError, RedirectError, UnreachableError
 from mosaic.settings import Retry
+from mosaic.storage.inward import InwardError, is_inward, lies_inside
 from mosaic.storage.retry import Failure, Kind
 
 _BAD_HOST = "check the host's name, and that this machine may reach it"
@@ -58,7 +59,9 @@ class HTTPTransport:
 
     aiohttp's own limits are off, because the gate's limiter governs; so are its redirects, cookies,
     decompression and hidden second attempts. ``follow`` tells, by the hosts (with their ports) of
-    the first URL and of a redirect's target, whether to go there; by default everywhere.
+    the first URL and of a redirect's target, whether to go there; by default everywhere. ``inward``
+    tells of a target whether a host outside may lead to it though its address is of the inside
+    (:mod:`mosaic.storage.inward`).
     """
 
     def __init__(
@@ -66,31 +69,41 @@ class HTTPTransport:
         retry: Retry,
         user_agent: str,
         follow: Callable[[str, str], bool] = lambda first, target: True,
+        inward: Callable[[str], bool] = lambda target: True,
     ) -> None:
         self._retry = retry
         self._follow = follow
+        self._inward = inward
         self._agent = user_agent
         self._session: aiohttp.ClientSession | None = None
+        self._outer: aiohttp.ClientSession | None = None
+        self._inside: dict[str, bool] = {}
         self._proxies: dict[str, str] = {}
         self._proxy_of: dict[tuple[str, str], str | None] = {}
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, ttl_dns_cache=60),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=self._retry.connect, sock_read=self._retry.stall
-                ),
-                auto_decompress=False,
-                trust_env=False,  # of ~/.netrc and proxies we make more of our own
-                read_bufsize=1 << 20,
-                headers={"User-Agent": self._agent, "Accept-Encoding": "identity"},
-            )
+            self._session = self._made(None)
             self._proxies, self._proxy_of = getproxies(), {}
-            # a resent request would be an attempt without a permit of its own
-            self._session._retry_connection = False
         return self._session
+
+    def _made(self, resolver: aiohttp.abc.AbstractResolver | None) -> aiohttp.ClientSession:
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=0, limit_per_host=0, ttl_dns_cache=60, resolver=resolver
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=self._retry.connect, sock_read=self._retry.stall
+            ),
+            auto_decompress=False,
+            trust_env=False,  # of ~/.netrc and proxies we make more of our own
+            read_bufsize=1 << 20,
+            headers={"User-Agent": self._agent, "Accept-Encoding": "identity"},
+        )
+        # a resent request would be an attempt without a permit of its own
+        session._retry_connection = False
+        return session
 
     async def send(self, url: str, headers: Mapping[str, str], method: str = "GET") -> Exchange:
         """Send a request, following redirects; credentials go to the first host only."""
@@ -104,7 +117,7 @@ class HTTPTransport:
                 return _HTTPExchange(answer)
             status, location = answer.status, answer.headers["Location"]
             answer.release()
-            url = _target(url, location, status)
+            source, url = _origin(url)[1], _target(url, location, status)
             if url in seen or len(seen) > self._retry.redirects:
                 what = "a redirect loop" if url in seen else f"{len(seen)} redirects"
                 raise Failure(Kind.FINAL, what, status=status, error=RedirectError)
@@ -117,8 +130,24 @@ class HTTPTransport:
                     advice=f"allow {_origin(url)[1]} if it is to be trusted",
                 )
             seen.add(url)
+            session = await self._next(source, url)
             if _origin(url) != origin:
                 sent = {k: v for k, v in headers.items() if k.lower() in _HARMLESS}
+
+    async def _next(self, source: str, url: str) -> aiohttp.ClientSession:
+        """The session for where a host redirects to. Raises Failure."""
+        # what a proxy reaches is the proxy's to know
+        if self._inward(_origin(url)[1]) or (self._proxies and self._proxy(url)):
+            return self._open()
+        if source not in self._inside:  # once, so that it can't change its mind
+            self._inside[source] = await lies_inside(urlsplit(f"//{source}").hostname or "")
+        if self._inside[source]:
+            return self._open()
+        if is_inward(urlsplit(url).hostname or ""):  # of an address nobody asks the resolver
+            raise _inward_failure()
+        if self._outer is None:
+            self._outer = self._made(_OutwardResolver())
+        return self._outer
 
     def _proxy(self, url: str) -> str | None:
         """The proxy for a host, as ``https_proxy`` and ``no_proxy`` have it."""
@@ -130,9 +159,30 @@ class HTTPTransport:
 
     async def close(self) -> None:
         """Drop every connection."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        sessions = self._session, self._outer
+        self._session = self._outer = None
+        for session in sessions:
+            if session is not None:
+                await session.close()
+
+
+class _OutwardResolver(aiohttp.ThreadedResolver):
+    """Finds addresses outside alone."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[aiohttp.abc.ResolveResult]:
+        found = await super().resolve(host, port, family)
+        outside = [one for one in found if not is_inward(one["host"])]
+        if found and not outside:
+            raise InwardError
+        return outside
+
+
+def _inward_failure() -> Failure:
+    what = "a redirect from outside to an address of the inside"
+    advice = "allow its host, by its full name, if it is to be trusted"
+    return Failure(Kind.FINAL, what, error=RedirectError, advice=advice)
 
 
 _HARMLESS = frozenset({"range", "if-none-match", "if-modified-since", "accept"})
@@ -183,6 +233,8 @@ def _broken(error: Exception) -> Failure:
     if isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLError):
         return Failure(Kind.FINAL, cause, error=UnreachableError, advice="check the certificate")
     if isinstance(error, aiohttp.ClientConnectorDNSError):
+        if isinstance(error.os_error, InwardError):
+            return _inward_failure()
         # a name server that is busy may answer later; one that says no has answered
         busy = error.os_error.errno == socket.EAI_AGAIN
         kind = Kind.RESET if busy else Kind.FINAL

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -286,6 +287,22 @@ def test_what_isnt_the_mosaics_own_stays_hidden(serve: Serve, remote: Path) -> N
     (remote / "items" / "more.json").unlink()
 
 
+def test_a_collection_can_claim_no_file_elsewhere(
+    serve: Serve, remote: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(remote, tmp_path / "copy")
+    (tmp_path / "private").write_text("hush")
+    document = orjson.loads((copy / "collection.json").read_bytes())
+    claimed = [str(tmp_path / "private"), "../private", "items/../../private", "./../private"]
+    document["mosaic:files"] += claimed
+    (copy / "collection.json").write_bytes(orjson.dumps(document))
+    gateway = serve(copy)
+    assert ask(f"{gateway.url}/catalogs/copy/collection.json")[0] == 200
+    for path in claimed:
+        status, _, body = ask(f"{gateway.url}/catalogs/copy/{path}")
+        assert (status, b"hush" in body) == (404, False), path
+
+
 def test_what_cant_be_served_is_said_at_the_start(tmp_path: Path, remote: Path) -> None:
     with pytest.raises(CatalogError, match="can't be read"):
         Gateway({"x": tmp_path}, Options(port=0))
@@ -318,6 +335,27 @@ def test_scenes_in_the_folder_by_any_name(serve: Serve, tmp_path: Path) -> None:
     assert all(ask(url)[2] in files for url in found)
     got = mosaic.read(f"{root}items.parquet", bands=["B04"])
     np.testing.assert_array_equal(got.values, mosaic.read(built, bands=["B04"]).values)
+
+
+def test_scenes_in_the_folder_that_cant_be_read(serve: Serve, tmp_path: Path) -> None:
+    """Errors don't tell where the folder lies; what is no file doesn't hang."""
+    built = tmp_path / "a b"
+    mosaic.build(write_scenes(built / "scenes", seam_scenes(64, 60.0, ("B04",), dates=1)), built)
+    gone, pipe = (built / "scenes" / name / "B04.tif" for name in ("S2_32_0_0", "S2_32_1_0"))
+    for path in (gone, pipe):
+        path.unlink()
+    os.mkfifo(pipe)
+    gateway = serve(built)
+    root = f"{gateway.url}/catalogs/{quote(built.name)}/scenes"
+    for url, want, why in (
+        (f"{root}/S2_32_0_0/B04.tif", 404, b"a b/scenes/S2_32_0_0/B04.tif: can't be read"),
+        (f"{root}/S2_32_1_0/B04.tif", 502, b"not a regular file"),
+        (f"{gateway.url}/tiles/a%20b/11/1092/715.tif?bands=B04", 502, b"a b/scenes"),
+        (f"{gateway.url}/zarr/a%20b/B04/c/0/0/0", 502, b"a b/scenes"),
+    ):
+        status, _, body = ask(url)
+        assert (status, why in body) == (want, True), body
+        assert tmp_path.name.encode() not in body
 
 
 def test_names() -> None:

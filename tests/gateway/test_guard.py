@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import http.client
 import re
 import socket
 import threading
@@ -285,6 +286,23 @@ def test_the_log_shows_no_query(
     assert "GET /catalogs 200" in caplog.text
     assert "s3cret" not in caplog.text
     assert "GET /no%0aline 404" in caplog.text
+
+
+def test_the_log_tells_why_what_failed(
+    serve: Serve, remote: Path, server: RangeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also of a body that had begun, of which no status tells."""
+    gateway = serve(remote, retry=Retry(attempts=2, base=0.01, longest=0.05))
+    server.objects[NAME] = bytes(4 << 20)
+    url = raw(gateway, server.url(NAME))
+    assert ask(url, Range="bytes=0-9")[0] == 206
+    server.behaviour.status = 500
+    with pytest.raises(http.client.IncompleteRead):
+        ask(url)
+    assert re.search(rf"failed: \S+{NAME}: can't be read.*status 500", caplog.text)
+    caplog.clear()
+    assert ask(f"{gateway.url}/tiles/mosaic/11/1092/715.tif?bands=B04")[0] == 502
+    assert re.search(r"failed: item S2_32_0_0 asset B04 .*no TIFF", caplog.text)
 
 
 def test_requests_under_way_are_finished(serve: Serve, remote: Path, server: RangeServer) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import orjson
 import pyarrow.parquet as pq
@@ -13,7 +13,7 @@ import mosaic
 from mosaic.gateway.app import Gateway
 from mosaic.gateway.members import Members
 from mosaic.settings import CacheSettings, Retry
-from mosaic.storage import Gate
+from mosaic.storage import Gate, transport
 from mosaic.storage.address import url_path
 from tests.gateway.conftest import Serve
 from tests.support.range_server import RangeServer
@@ -235,6 +235,79 @@ def test_a_redirect_elsewhere_is_refused(serve: Serve, remote: Path, server: Ran
         allowing = serve(remote, redirects=(f"127.0.0.1:{internal.port}",))
         assert ask(raw(allowing, server.url(NAME)))[::2] == (200, data)
         assert internal.counts.requests > 0
+
+
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1"])
+def test_a_redirect_from_outside_leads_not_inside(
+    serve: Serve,
+    tmp_path: Path,
+    server: RangeServer,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    """Nor to a host that a catalog names, which may be whatever its name server says."""
+    built = publish(tmp_path, seam_scenes(64, 60.0, ("B04",), dates=1), server)
+    with RangeServer(dict(server.objects)) as internal:
+        host = f"{name}:{internal.port}"
+        items = [orjson.loads(path.read_bytes()) for path in sorted(built.glob("items/*.json"))]
+        items[-1]["assets"]["B04"]["href"] = own = f"http://{host}/S2_33_1_0/B04.tif"
+        mosaic.build(items, tmp_path / "both")
+        server.behaviour.redirect = f"http://{host}{{path}}"
+        url = server.url(NAME)
+        assert ask(raw(serve(tmp_path / "both"), url))[0] == 200  # all of it lies inside
+        internal.reset()
+
+        async def outside(host: str) -> bool:
+            return False
+
+        monkeypatch.setattr(transport, "lies_inside", outside)
+        for redirects, want in (((), 502), (("*",), 502), ((host,), 200), ((name,), 200)):
+            gateway = serve(tmp_path / "both", redirects=redirects)
+            status, _, body = ask(raw(gateway, url))
+            assert (status, b"address of the inside" in body) == (want, want == 502), body
+            assert (internal.counts.requests > 0) == (want == 200)
+            assert ask(raw(gateway, own))[0] == 200  # the catalog's own word
+            internal.reset()
+
+
+VRT = """<VRTDataset rasterXSize="{width}" rasterYSize="{height}"><SRS>{crs}</SRS>
+<GeoTransform>{c},{a},{b},{f},{d},{e}</GeoTransform><VRTRasterBand dataType="UInt16" band="1">
+<NoDataValue>0</NoDataValue><SimpleSource><SourceFilename>/vsicurl/{source}</SourceFilename>
+<SourceBand>1</SourceBand></SimpleSource></VRTRasterBand></VRTDataset>"""
+
+
+def test_a_vrt_leads_nowhere_else(serve: Serve, tmp_path: Path, server: RangeServer) -> None:
+    """What a scene's file names is asked for only where the catalogs, or the operator, lead."""
+    built = publish(tmp_path, seam_scenes(64, 60.0, ("B04",), dates=1), server)
+    with RangeServer(dict(server.objects)) as internal:
+        items = [orjson.loads(path.read_bytes()) for path in sorted(built.glob("items/*.json"))]
+        for item in items:
+            asset = item["assets"]["B04"]
+            told = {**item["properties"], **asset}
+            height, width = told["proj:shape"]
+            name = urlsplit(asset["href"]).path.removeprefix("/")
+            text = VRT.format(
+                crs=told["proj:code"],
+                source=internal.url(name),
+                height=height,
+                width=width,
+                **dict(zip("abcdef", told["proj:transform"], strict=False)),
+            )
+            server.objects[f"{name}.vrt"] = text.encode()
+            asset["href"] += ".vrt"
+        mosaic.build(items, tmp_path / "vrts", bands=["B04"])
+        internal.reset()
+        tile = "tiles/vrts/11/1092/715.tif?bands=B04"
+        status, _, body = ask(f"{serve(tmp_path / 'vrts').url}/{tile}")
+        assert (status, b"no served catalog names its host" in body) == (502, True), body
+        assert internal.counts.requests == 0
+        allowing = serve(tmp_path / "vrts", redirects=(f"127.0.0.1:{internal.port}",))
+        assert ask(f"{allowing.url}/{tile}")[0] == 200
+        assert internal.counts.requests > 0
+        internal.behaviour.redirect = "http://localhost:1/{path}"  # nor from there anywhere
+        allowing = serve(tmp_path / "vrts", redirects=(f"127.0.0.1:{internal.port}",))
+        status, _, body = ask(f"{allowing.url}/{tile}")
+        assert (status, b"isn't allowed" in body) == (502, True)
 
 
 def test_hrefs_with_queries_and_letters(serve: Serve, tmp_path: Path, server: RangeServer) -> None:

@@ -1,5 +1,6 @@
 """The pure parts: what is planned, limited, retried and read from answers."""
 
+import asyncio
 import itertools
 import math
 import random
@@ -12,6 +13,7 @@ from mosaic.errors import MosaicError, StorageError, ThrottledError, UsageError
 from mosaic.settings import Limits, Retry, limits_of
 from mosaic.storage.address import Places, address
 from mosaic.storage.answer import Meta, promised, retry_after
+from mosaic.storage.inward import is_inward, lies_inside
 from mosaic.storage.limiter import PACKED, Grant, Limiter, Outcome, State, fresh_state
 from mosaic.storage.ranges import Span, coalesce, cut
 from mosaic.storage.retry import Budget, Failure, GiveUp, Kind, decide, pause
@@ -449,3 +451,16 @@ def test_refusals_that_do_not_depend_on_load_do_not_starve(share: float) -> None
             running += [(now + 0.03, grant) for grant in filled(limiter, now)]
             now += 0.005
         assert done / 60 > 50, seed  # 4/s would be the floor, 530/s the most
+
+
+def test_addresses_of_the_inside() -> None:
+    for one in (
+        *("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1"),
+        *("0.0.0.0", "224.0.0.1", "255.255.255.255", "::1", "::", "fe80::1", "fe80::1%eth0"),
+        *("fd00::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1"),
+    ):
+        assert is_inward(one), one
+    for one in ("8.8.8.8", "52.218.0.1", "2606:4700::1111", "example.org", ""):
+        assert not is_inward(one), one
+    assert asyncio.run(lies_inside("localhost"))
+    assert not asyncio.run(lies_inside("a" * 300))
