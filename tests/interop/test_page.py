@@ -385,6 +385,24 @@ def test_from_far_it_shows_where_the_mosaic_lies(show: Open) -> None:
     assert tab.run("document.querySelector('#notice').textContent") == ""
 
 
+def test_small_scenes_are_seen_from_far(show: Open, scattered: Gateway) -> None:
+    """Each is a dot of its CRS's colour, on every round of the world."""
+    told = "[...document.querySelectorAll('#zones .dot')].map((o) => o.style.background)"
+    for zoom, rounds in ((5, 1), (0, 3)):
+        tab = show(f"map={zoom}/47.5/21&rescale=0,1", base=scattered.url)
+        tab.until("inview.textContent === '3 in view'")
+        tab.run("new Promise((done) => setTimeout(done, 300))")
+        tab.run("approach.style.visibility = 'hidden'")  # of the same colour
+        width, height = tab.run("(({clientWidth: w, clientHeight: h}) => [w, h])(map)")
+        pixels = tab.picture()[:height, :width]
+        for text in tab.run(told):
+            wanted = np.array([int(part) for part in text[4:-1].split(",")])
+            near = np.abs(pixels - wanted).max(-1) < 40
+            columns = np.flatnonzero(near.any(axis=0))
+            assert near.sum() >= 4 * rounds, text
+            assert 1 + np.sum(np.diff(columns) > 100) == rounds, text
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_a_small_screen_and_all_controls_have_names(show: Open, scheme: str) -> None:
     tab = show(HERE, 360, 740, prefers_color_scheme=scheme)

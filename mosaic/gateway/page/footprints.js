@@ -1,8 +1,10 @@
 // Footprints in view, coloured by CRS; where they are many, cells that tell how many.
 
-import { canvas, geoJSON, layerGroup } from "./leaflet/leaflet-src.esm.js";
+import { canvas, circleMarker, geoJSON, layerGroup } from "./leaflet/leaflet-src.esm.js";
 import { json, of } from "./api.js";
 import { by, calm, count, dot, make } from "./dom.js";
+
+const LEAST = 6; // pixels: what is smaller is a dot
 
 /** Keeps the footprints of what is in view on a map. */
 export class Footprints {
@@ -35,7 +37,7 @@ export class Footprints {
     const query = { bbox: box.map((side) => side.toFixed(6)).join(","), datetime: this.time };
     try {
       const found = await json(of("map", "footprints.json"), query, this.stop.signal);
-      this.draw(found, bounds.getCenter().lng);
+      this.draw(found, bounds);
       const shown = found.kind === "cells" ? ", counted in cells" : "";
       by("inview").textContent = `${count(found.items)} in view${shown}`;
     } catch (error) {
@@ -43,10 +45,10 @@ export class Footprints {
     }
   }
 
-  draw(found, middle) {
+  draw(found, bounds) {
     this.drawn.clearLayers();
     if (!this.on) return;
-    const features = found.features.map((one) => turned(one, middle));
+    const features = found.features.flatMap((one) => turned(one, bounds));
     const cells = found.kind === "cells";
     const most = Math.max(1, ...features.map((one) => one.properties.items));
     const weight = (items) => (cells ? 0.15 + (0.5 * Math.log(1 + items)) / Math.log(1 + most) : 0.22);
@@ -60,18 +62,32 @@ export class Footprints {
     if (cells) return;
     const edge = (one) => ({ ...tint(one), fill: false, weight: 1.5, opacity: 0.9 });
     this.drawn.addLayer(geoJSON(features, { ...common, renderer: this.edges, style: edge }));
+    const dotted = { ...common, renderer: this.edges, radius: LEAST / 2, weight: 1.5 };
+    for (const one of features) {
+      const [northwest, southeast] = this.corners(one);
+      const size = this.map.latLngToContainerPoint(southeast).subtract(this.map.latLngToContainerPoint(northwest));
+      if (Math.max(size.x, size.y) >= LEAST) continue;
+      const place = [(northwest[0] + southeast[0]) / 2, (northwest[1] + southeast[1]) / 2];
+      this.drawn.addLayer(circleMarker(place, { ...dotted, ...tint(one), fillOpacity: 0.9 }));
+    }
+  }
+
+  corners({ geometry: { coordinates: [ring] } }) {
+    const lon = ring.map(([x]) => x);
+    const lat = ring.map(([, y]) => y);
+    return [[Math.max(...lat), Math.min(...lon)], [Math.min(...lat), Math.max(...lon)]];
   }
 }
 
-/** A feature on the round of the world that is in view. */
-function turned(feature, middle) {
+/** A feature on each round of the world that is in view. */
+function turned(feature, bounds) {
   const [[[lon]]] = feature.geometry.coordinates;
-  const shift = 360 * Math.round((middle - lon) / 360);
-  if (!shift) return feature;
-  const coordinates = feature.geometry.coordinates.map((ring) =>
-    ring.map(([x, y]) => [x + shift, y]),
-  );
-  return { ...feature, geometry: { ...feature.geometry, coordinates } };
+  const rounds = new Set([Math.round((bounds.getCenter().lng - lon) / 360)]);
+  for (let one = Math.ceil((bounds.getWest() - lon) / 360); one <= (bounds.getEast() - lon) / 360; one++) rounds.add(one);
+  return [...rounds].map((one) => {
+    const coordinates = feature.geometry.coordinates.map((ring) => ring.map(([x, y]) => [x + 360 * one, y]));
+    return { ...feature, geometry: { ...feature.geometry, coordinates } };
+  });
 }
 
 function zones(legend) {

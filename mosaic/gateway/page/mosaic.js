@@ -56,7 +56,7 @@ export class Mosaic {
     const wanted = content(state);
     let wrong;
     for (const [places, query] of [
-      [around(lng, lat, zoom), wanted],
+      [zoom > coarsest ? around(lng, lat, zoom) : [tile(lng, lat, zoom)], wanted], // many scenes lie in those
       [[tile(lon, top, zoom)], wanted],
       [[tile(lon, top, zoom)], { ...wanted, datetime: "" }], // another day's numbers are like these
     ]) {
