@@ -403,6 +403,16 @@ def test_small_scenes_are_seen_from_far(show: Open, scattered: Gateway) -> None:
             assert 1 + np.sum(np.diff(columns) > 100) == rounds, text
 
 
+def contrast(*colours: str) -> float:
+    """WCAG's, of two opaque colours as CSS writes them."""
+    shares = [np.array([int(part) / 255 for part in one[4:-1].split(",")]) for one in colours]
+    linear = [
+        np.where(one <= 0.04045, one / 12.92, ((one + 0.055) / 1.055) ** 2.4) for one in shares
+    ]
+    dark, bright = sorted(float(one @ [0.2126, 0.7152, 0.0722]) for one in linear)
+    return (bright + 0.05) / (dark + 0.05)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_a_small_screen_and_all_controls_have_names(show: Open, scheme: str) -> None:
     tab = show(HERE, 360, 740, prefers_color_scheme=scheme)
@@ -423,6 +433,17 @@ def test_it_fits_a_small_screen_and_all_controls_have_names(show: Open, scheme: 
     brightness = [sum(map(int, c[4:-1].split(","))) for c in (ground, text)]
     assert (brightness[0] > brightness[1]) == (scheme == "light")
     assert abs(brightness[0] - brightness[1]) > 450
+    for name in ("select", "button", "input[type=number]", ".tabs input:not(:checked) + span"):
+        edge, card = tab.run(
+            f"(({{borderTopColor: a, backgroundColor: b}}) => [a, b])"
+            f"(getComputedStyle(document.querySelector('#panel {name}')))"
+        )
+        card = (
+            card
+            if card != "rgba(0, 0, 0, 0)"
+            else tab.run("getComputedStyle(panel).backgroundColor")
+        )
+        assert contrast(edge, card) > 3, name  # WCAG 1.4.11
     order = []
     for _ in range(14):  # by the keyboard alone, past the map to time and picture
         tab.key("Tab", 9)
