@@ -248,6 +248,21 @@ def test_what_failed_beyond_180_is_forgotten_when_it_is_left(
         upstream.behaviour.forbidden = ""
 
 
+def test_a_footprint_over_180_is_one(show: Open, tmp_path: Path) -> None:
+    """No edge where it is cut."""
+    scene = utm_scene("over", 32660, 179.99, 5.0, 64, 1000.0)
+    for running in small(tmp_path, [scene], dst_crs="EPSG:3832"):
+        tab = show("map=9/5/180&colormap=gray&rescale=70000,80000", base=running.url)
+        tab.until("inview.textContent === '1 in view'")
+        tab.run("new Promise((done) => setTimeout(done, 300))")
+        tab.run("document.querySelector('#graticule').style.visibility = 'hidden'")
+        width, height = tab.run("(({clientWidth: w, clientHeight: h}) => [w, h])(map)")
+        row = tab.picture()[height // 2, :width].astype(int)
+        edges = np.flatnonzero(np.abs(np.diff(row, axis=0)).max(-1) > 20)
+        assert edges.size > 0
+        assert np.abs(edges - width / 2).min() > 50
+
+
 def test_a_time_stays_when_it_is_told_otherwise(show: Open, scattered: Gateway) -> None:
     tab = show("time=2025-06-20&rescale=0,1", base=scattered.url)
     assert tab.run("facts.textContent") == "3 items in EPSG:4326 · 2025-06-01 to 2026-01-05"
