@@ -400,6 +400,18 @@ def test_from_far_it_shows_where_the_mosaic_lies(show: Open) -> None:
     assert tab.run("document.querySelector('#notice').textContent") == ""
 
 
+def test_who_is_lost_finds_back(show: Open) -> None:
+    tab = show("map=9/20/20&rescale=0,1&time=2025-06")
+    tab.until("notice.textContent === 'Nothing lies here in 2025-06.'")
+    tab.run("whole.focus()")
+    tab.key("Enter", 13)
+    tab.until(f"inview.textContent === '8 in view' && notice.textContent === '' && {READY}")
+    _, lat, lon = tab.run("location.hash.match(/map=([^&]*)/)[1]").split("/")
+    assert abs(float(lon) - LON) < 0.05
+    assert abs(float(lat) - LAT) < 0.05
+    assert "rescale=0,1" in tab.run("location.hash")
+
+
 def test_small_scenes_are_seen_from_far(show: Open, scattered: Gateway) -> None:
     """Each is a dot of its CRS's colour, on every round of the world."""
     told = "[...document.querySelectorAll('#zones .dot')].map((o) => o.style.background)"
@@ -460,7 +472,7 @@ def test_it_fits_a_small_screen_and_all_controls_have_names(show: Open, scheme: 
         )
         assert contrast(edge, card) > 3, name  # WCAG 1.4.11
     order = []
-    for _ in range(14):  # by the keyboard alone, past the map to time and picture
+    for _ in range(15):  # by the keyboard alone, past the map to time and picture
         tab.key("Tab", 9)
         order.append(tab.run("document.activeElement.id || document.activeElement.name"))
     assert [name for name in order if name in ("map", "all", "time", "theme", "mode")] == [

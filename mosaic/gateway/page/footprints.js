@@ -6,11 +6,12 @@ import { by, calm, count, dot, make } from "./dom.js";
 
 const LEAST = 6; // pixels: what is smaller is a dot
 
-/** Keeps the footprints of what is in view on a map. */
+/** Keeps the footprints of what is in view on a map; `lies` is told how many items that are. */
 export class Footprints {
-  constructor(map, legend, say) {
+  constructor(map, legend, lies, say) {
     this.map = map;
     this.colours = legend.colours;
+    this.lies = lies;
     this.say = say;
     this.drawn = layerGroup().addTo(map);
     map.createPane("ground").style.zIndex = 150; // under the tiles
@@ -40,6 +41,7 @@ export class Footprints {
       this.draw(found, bounds);
       const shown = found.kind === "cells" ? ", counted in cells" : "";
       by("inview").textContent = `${count(found.items)} in view${shown}`;
+      this.lies(found.items);
     } catch (error) {
       if (error.name !== "AbortError") this.say(`Footprints: ${error.message}`);
     }

@@ -27,6 +27,7 @@ export class Mosaic {
     const asked = JSON.stringify(style(state));
     if (asked === this.asked) return;
     this.asked = asked;
+    this.time = state.time;
     this.turn++;
     this.pending = true; // until its tiles are asked for
     this.wrong = "";
@@ -112,6 +113,12 @@ export class Mosaic {
     this.tell();
   }
 
+  /** How many items lie in view. */
+  lies(items) {
+    this.empty = !items;
+    this.tell();
+  }
+
   tell() {
     const far = this.map.getZoom() < this.legend.levels[0];
     by("approach").hidden = !far || !!this.wrong;
@@ -124,7 +131,9 @@ export class Mosaic {
     else if (failures.length) {
       const many = failures.length === 1 ? "A tile" : `${failures.length} tiles`;
       this.say(`${many} can't be read: ${failures[0]}`, true);
-    } else this.say(busy ? "Reading …" : "");
+    } else if (busy) this.say("Reading …");
+    else if (this.empty) this.say(`Nothing lies here${this.time && ` in ${this.time}`}.`);
+    else this.say("");
   }
 
   say(text, wrong = false) {
