@@ -338,9 +338,12 @@ def test_a_click_lists_the_items_there(show: Open) -> None:
     links = tab.run("[...document.querySelectorAll('#items .item a')].map((one) => one.href)")
     assert len(links) == 6
     assert tab.run(f"fetch({links[0]!r}, {{method: 'HEAD'}}).then((one) => one.status)") == 200
+    middle = "getComputedStyle(document.querySelector('#cross')).display"
+    assert tab.run(middle) == "none"  # it is for the keyboard
     tab.run("map.focus()")
     tab.key("Enter", 13)
     tab.until(f"{names}.length === 8")  # where all of them meet
+    assert tab.run(middle) == "block"
     assert tab.complaints == []
 
 
