@@ -30,9 +30,20 @@ COLORS = {"red": "Red", "green": "Green", "blue": "Blue", "alpha": "Alpha"}
 """Common names that are colour interpretations of GDAL too."""
 
 
+_PROJECTED = re.compile(r'(?:CONVERSION|METHOD|PROJECTION)\["([^"]*)"')
+"""Names in WKT of how a CRS projects."""
+
+
 def label(crs: str) -> str:
-    """A canonical CRS as people read it: its code, else the name that its WKT begins with."""
-    return crs if has_code(crs) else crs.split('"')[1]
+    """A canonical CRS as people read it: its code, else the name that its WKT begins with.
+
+    One without a name is called as its projection.
+    """
+    if has_code(crs):
+        return crs
+    first = crs.split('"')[1]
+    names = (first, *_PROJECTED.findall(crs))
+    return next((name for name in names if name.lower() not in ("unnamed", "unknown")), first)
 
 
 def has_code(crs: str) -> bool:

@@ -39,7 +39,7 @@ def legend(served: Served, overlay: Overlay, levels: tuple[int, int]) -> Json:
         "bbox": document["extent"]["spatial"]["bbox"][0],
         "start": _topmost(overlay),
         "levels": levels,
-        "crs": opened.crs if len(opened.crs) < 32 else label(opened.crs),
+        "crs": label(opened.crs),
         "days": [[str(day), int(count)] for day, count in zip(texts, number, strict=True)],
         "source_crs": [
             {"name": label(name), "items": int(count), "colour": COLORS[place % COLOURS]}

@@ -165,6 +165,17 @@ def test_bands_of_an_asset_with_several_can_be_picked(serve: Serve, tmp_path: Pa
     assert (status, b"image.1" in body) == (400, False)  # each is told once
 
 
+def test_a_crs_without_a_name_is_called_as_its_projection(serve: Serve, tmp_path: Path) -> None:
+    """MODIS, as GDAL writes it."""
+    profile = {"driver": "GTiff", "width": 64, "height": 64, "count": 1, "dtype": "uint8"}
+    profile |= {"crs": "+proj=sinu +R=6371007.181", "transform": Affine(900, 0, 0, 0, -900, 0)}
+    with rasterio.open(tmp_path / "a.tif", "w", **profile):
+        pass
+    mosaic.build(str(tmp_path / "a.tif"), tmp_path / "mosaic")
+    found = told(serve(tmp_path / "mosaic"), "map/mosaic/legend.json")
+    assert (found["crs"], found["source_crs"][0]["name"]) == ("Sinusoidal", "Sinusoidal")
+
+
 def exact(item: dict[str, Any]) -> shapely.Polygon:
     """An item's outline in degrees, from its own grid by rasterio's corners."""
     asset = item["assets"]["B04"]

@@ -8,12 +8,14 @@ The only argument is a JSON file with a list of jobs::
 Each job writes ``<out>.png`` (the map, on nothing) and ``<out>.npz``: ``image`` (h, w, 4: RGBA),
 ``raw`` (bands, h, w: values in the map's CRS, without rendering), ``valid`` (bands, h, w),
 ``identified`` (bands: values in the middle of the extent). What QGIS says of the layers goes to
-standard output as JSON.
+standard output as JSON. A job with ``tiles`` (a URL of WMTS capabilities) instead of ``layer`` has
+an ``image`` alone.
 """
 
 import json
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 from qgis.core import (
@@ -96,7 +98,22 @@ def raw(source, band, extent, size):
     return values, ~np.array(empty)
 
 
+def run_tiles(job):
+    """By QGIS's own WMTS client, as its browser would add the layer that the capabilities offer."""
+    words = {"crs": "EPSG:3857", "format": "image/png", "layers": job["name"], "styles": "default"}
+    words |= {"tileMatrixSet": "WebMercatorQuad", "url": quote(job["tiles"], safe="")}
+    text = "&".join(f"{name}={value}" for name, value in words.items())
+    layer = QgsRasterLayer(text, "layer", "wms")
+    assert layer.isValid(), layer.error().message()
+    extent = QgsRectangle(*job["extent"])
+    _, pixels = render(layer, layer.crs(), extent, job["size"])
+    np.savez(job["out"] + ".npz", image=pixels)
+    return {"crs": layer.crs().authid(), "finest": layer.dataProvider().nativeResolutions()[0]}
+
+
 def run(job):
+    if "tiles" in job:
+        return run_tiles(job)
     layer = QgsRasterLayer(job["layer"], "layer", "gdal")
     assert layer.isValid(), layer.error().message()
     provider = layer.dataProvider()

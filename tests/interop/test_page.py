@@ -248,6 +248,21 @@ def test_what_failed_beyond_180_is_forgotten_when_it_is_left(
         upstream.behaviour.forbidden = ""
 
 
+def test_a_footprint_over_180_is_one(show: Open, tmp_path: Path) -> None:
+    """No edge where it is cut."""
+    scene = utm_scene("over", 32660, 179.99, 5.0, 64, 1000.0)
+    for running in small(tmp_path, [scene], dst_crs="EPSG:3832"):
+        tab = show("map=9/5/180&colormap=gray&rescale=70000,80000", base=running.url)
+        tab.until("inview.textContent === '1 in view'")
+        tab.run("new Promise((done) => setTimeout(done, 300))")
+        tab.run("document.querySelector('#graticule').style.visibility = 'hidden'")
+        width, height = tab.run("(({clientWidth: w, clientHeight: h}) => [w, h])(map)")
+        row = tab.picture()[height // 2, :width].astype(int)
+        edges = np.flatnonzero(np.abs(np.diff(row, axis=0)).max(-1) > 20)
+        assert edges.size > 0
+        assert np.abs(edges - width / 2).min() > 50
+
+
 def test_a_time_stays_when_it_is_told_otherwise(show: Open, scattered: Gateway) -> None:
     tab = show("time=2025-06-20&rescale=0,1", base=scattered.url)
     assert tab.run("facts.textContent") == "3 items in EPSG:4326 · 2025-06-01 to 2026-01-05"
@@ -323,9 +338,12 @@ def test_a_click_lists_the_items_there(show: Open) -> None:
     links = tab.run("[...document.querySelectorAll('#items .item a')].map((one) => one.href)")
     assert len(links) == 6
     assert tab.run(f"fetch({links[0]!r}, {{method: 'HEAD'}}).then((one) => one.status)") == 200
+    middle = "getComputedStyle(document.querySelector('#cross')).display"
+    assert tab.run(middle) == "none"  # it is for the keyboard
     tab.run("map.focus()")
     tab.key("Enter", 13)
     tab.until(f"{names}.length === 8")  # where all of them meet
+    assert tab.run(middle) == "block"
     assert tab.complaints == []
 
 
@@ -385,6 +403,46 @@ def test_from_far_it_shows_where_the_mosaic_lies(show: Open) -> None:
     assert tab.run("document.querySelector('#notice').textContent") == ""
 
 
+def test_who_is_lost_finds_back(show: Open) -> None:
+    tab = show("map=9/20/20&rescale=0,1&time=2025-06")
+    tab.until("notice.textContent === 'Nothing lies here in 2025-06.'")
+    tab.run("whole.focus()")
+    tab.key("Enter", 13)
+    tab.until(f"inview.textContent === '8 in view' && notice.textContent === '' && {READY}")
+    _, lat, lon = tab.run("location.hash.match(/map=([^&]*)/)[1]").split("/")
+    assert abs(float(lon) - LON) < 0.05
+    assert abs(float(lat) - LAT) < 0.05
+    assert "rescale=0,1" in tab.run("location.hash")
+
+
+def test_small_scenes_are_seen_from_far(show: Open, scattered: Gateway) -> None:
+    """Each is a dot of its CRS's colour, on every round of the world."""
+    told = "[...document.querySelectorAll('#zones .dot')].map((o) => o.style.background)"
+    for zoom, rounds in ((5, 1), (0, 3)):
+        tab = show(f"map={zoom}/47.5/21&rescale=0,1", base=scattered.url)
+        tab.until("inview.textContent === '3 in view'")
+        tab.run("new Promise((done) => setTimeout(done, 300))")
+        tab.run("approach.style.visibility = 'hidden'")  # of the same colour
+        width, height = tab.run("(({clientWidth: w, clientHeight: h}) => [w, h])(map)")
+        pixels = tab.picture()[:height, :width]
+        for text in tab.run(told):
+            wanted = np.array([int(part) for part in text[4:-1].split(",")])
+            near = np.abs(pixels - wanted).max(-1) < 40
+            columns = np.flatnonzero(near.any(axis=0))
+            assert near.sum() >= 4 * rounds, text
+            assert 1 + np.sum(np.diff(columns) > 100) == rounds, text
+
+
+def contrast(*colours: str) -> float:
+    """WCAG's, of two opaque colours as CSS writes them."""
+    shares = [np.array([int(part) / 255 for part in one[4:-1].split(",")]) for one in colours]
+    linear = [
+        np.where(one <= 0.04045, one / 12.92, ((one + 0.055) / 1.055) ** 2.4) for one in shares
+    ]
+    dark, bright = sorted(float(one @ [0.2126, 0.7152, 0.0722]) for one in linear)
+    return (bright + 0.05) / (dark + 0.05)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_a_small_screen_and_all_controls_have_names(show: Open, scheme: str) -> None:
     tab = show(HERE, 360, 740, prefers_color_scheme=scheme)
@@ -405,8 +463,19 @@ def test_it_fits_a_small_screen_and_all_controls_have_names(show: Open, scheme: 
     brightness = [sum(map(int, c[4:-1].split(","))) for c in (ground, text)]
     assert (brightness[0] > brightness[1]) == (scheme == "light")
     assert abs(brightness[0] - brightness[1]) > 450
+    for name in ("select", "button", "input[type=number]", ".tabs input:not(:checked) + span"):
+        edge, card = tab.run(
+            f"(({{borderTopColor: a, backgroundColor: b}}) => [a, b])"
+            f"(getComputedStyle(document.querySelector('#panel {name}')))"
+        )
+        card = (
+            card
+            if card != "rgba(0, 0, 0, 0)"
+            else tab.run("getComputedStyle(panel).backgroundColor")
+        )
+        assert contrast(edge, card) > 3, name  # WCAG 1.4.11
     order = []
-    for _ in range(14):  # by the keyboard alone, past the map to time and picture
+    for _ in range(15):  # by the keyboard alone, past the map to time and picture
         tab.key("Tab", 9)
         order.append(tab.run("document.activeElement.id || document.activeElement.name"))
     assert [name for name in order if name in ("map", "all", "time", "theme", "mode")] == [

@@ -11,8 +11,11 @@ import numpy as np
 import pyproj
 import pytest
 from affine import Affine
+from odc.geo.geobox import GeoBox
 
 import mosaic
+from mosaic.gateway.app import Gateway
+from mosaic.gateway.options import Options
 from tests.interop.roots import Root
 from tests.support.mosaics import write_case
 from tests.support.scenes import Scene, ramp, read, seam_scenes, slope
@@ -190,6 +193,27 @@ def test_map_in_another_crs_has_no_shift(desktop: Root, place: Place) -> None:
     off = np.abs(gray - ramp(want.lon, want.lat, 0))
     assert (off <= level / 2 + limit * slope(want.lon, want.lat, 0) * 0.06 + 1).all()
     assert (said["image"][..., 3] == 255).all()
+
+
+def test_wmts_of_a_gateway(desktop: Root, place: Place) -> None:
+    """QGIS's own client lays the tiles where the engine's read of that grid has them."""
+    x, y = pyproj.Transformer.from_crs(4326, 3857, always_xy=True).transform(12.0, 47.5)
+    pixel = 40075016.68557849 / 256 / 2**11  # the first that is finer than 60 m at 47.5 N
+    left, top = (round(value / pixel) * pixel for value in (x - 150 * pixel, y + 100 * pixel))
+    grid = GeoBox((200, 300), Affine(pixel, 0, left, 0, -pixel, top), "EPSG:3857")
+    low, high = 42_000, 48_000  # a pixel is a shade or more
+    job = {"name": "alps", "extent": list(grid.boundingbox.bbox), "size": [300, 200]}
+    with Gateway({"alps": place.home}, Options(port=0)) as gateway:
+        root = f"{gateway.url}/tiles/alps/WMTSCapabilities.xml"
+        url = f"{root}?bands={','.join(STACK)}&rescale={low},{high}"
+        (said,) = qgis(desktop, place.out, {"tiles": url, **job})
+    assert said["crs"] == "EPSG:3857"
+    assert said["finest"] == pytest.approx(pixel)
+    want = mosaic.read(place.home, geobox=grid, bands=list(STACK))
+    assert want.valid.all()
+    assert (said["image"][..., 3] == 255).all()
+    shade = np.rint(np.clip((want.values - float(low)) / (high - low), 0, 1) * 255)
+    np.testing.assert_array_equal(said["image"][..., :3], np.moveaxis(shade, 0, -1))
 
 
 def test_declared_scale_and_offset_are_applied(desktop: Root, folder: Path) -> None:

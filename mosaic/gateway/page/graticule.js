@@ -2,7 +2,7 @@
 
 import { colour, drawing } from "./dom.js";
 
-const STEPS = [30, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001];
+const STEPS = [90, 60, 30, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001];
 
 /** Draws them over a map whenever it has moved. */
 export function graticule(map, canvas) {
@@ -28,7 +28,7 @@ export function graticule(map, canvas) {
       pen.moveTo(0, y);
       pen.lineTo(width, y);
       const text = degrees(lat, digits, "N", "S");
-      pen.fillText(text, width - pen.measureText(text).width - 4, y - 3);
+      if (y > 30) pen.fillText(text, width - pen.measureText(text).width - 4, y - 3); // below the meridians' own
     }
     pen.stroke();
   };

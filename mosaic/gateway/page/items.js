@@ -11,8 +11,13 @@ export class Items {
     this.colours = legend.colours;
     this.time = "";
     map.on("click", ({ latlng }) => this.at(latlng));
-    map.getContainer().addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && event.target === map.getContainer()) this.at(map.getCenter());
+    const container = map.getContainer();
+    // browsers take Leaflet's focus for a keyboard's
+    container.addEventListener("pointerdown", () => container.classList.add("pointed"), true);
+    container.addEventListener("blur", () => container.classList.remove("pointed"));
+    container.addEventListener("keydown", (event) => {
+      container.classList.remove("pointed");
+      if (event.key === "Enter" && event.target === container) this.at(map.getCenter());
     });
   }
 

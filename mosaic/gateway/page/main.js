@@ -1,6 +1,6 @@
 // The page: choices in the hash, and whatever shows them.
 
-import { control, map as newMap } from "./leaflet/leaflet-src.esm.js";
+import { control, DomEvent, map as newMap } from "./leaflet/leaflet-src.esm.js";
 import { json, NAME, of } from "./api.js";
 import { by, choices, count, make } from "./dom.js";
 import { Footprints } from "./footprints.js";
@@ -35,6 +35,20 @@ function bounds([west, south, east, north]) {
   ];
 }
 
+/** A button beside those that zoom, which leads back to the whole mosaic. */
+function whole(map, legend) {
+  const told = "Show the whole mosaic";
+  const link = make("a", { href: "#", role: "button", id: "whole", title: told, ariaLabel: told, textContent: "⌂" });
+  link.onclick = (event) => {
+    event.preventDefault(); // the hash keeps what was chosen
+    map.fitBounds(bounds(legend.bbox));
+  };
+  const bar = control({ position: "topleft" });
+  bar.onAdd = () => make("div", { className: "leaflet-bar" }, link);
+  bar.addTo(map);
+  DomEvent.disableClickPropagation(bar.getContainer());
+}
+
 async function start() {
   const legend = await json(of("map", "legend.json"));
   titled(legend);
@@ -51,11 +65,12 @@ async function start() {
   new ResizeObserver(() => map.invalidateSize({ pan: false })).observe(by("map"));
   map.attributionControl.setPrefix(false);
   control.scale({ imperial: false }).addTo(map);
+  whole(map, legend);
   map.fitBounds(bounds(legend.bbox));
   if (state.view) map.setView([state.view[1], state.view[2]], state.view[0]);
 
   const mosaic = new Mosaic(map, legend, (range) => change({ rescale: range }));
-  const footprints = new Footprints(map, legend, (text) => mosaic.say(text, true));
+  const footprints = new Footprints(map, legend, (items) => mosaic.lies(items), (text) => mosaic.say(text, true));
   const items = new Items(map, legend);
   const picture = new Picture(legend, (more) => change(more), () => mosaic.fit(state));
   const timeline = new Timeline(legend, (time, unit) => change({ time, unit }));

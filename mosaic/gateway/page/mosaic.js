@@ -27,6 +27,7 @@ export class Mosaic {
     const asked = JSON.stringify(style(state));
     if (asked === this.asked) return;
     this.asked = asked;
+    this.time = state.time;
     this.turn++;
     this.pending = true; // until its tiles are asked for
     this.wrong = "";
@@ -56,7 +57,7 @@ export class Mosaic {
     const wanted = content(state);
     let wrong;
     for (const [places, query] of [
-      [around(lng, lat, zoom), wanted],
+      [zoom > coarsest ? around(lng, lat, zoom) : [tile(lng, lat, zoom)], wanted], // many scenes lie in those
       [[tile(lon, top, zoom)], wanted],
       [[tile(lon, top, zoom)], { ...wanted, datetime: "" }], // another day's numbers are like these
     ]) {
@@ -112,6 +113,12 @@ export class Mosaic {
     this.tell();
   }
 
+  /** How many items lie in view. */
+  lies(items) {
+    this.empty = !items;
+    this.tell();
+  }
+
   tell() {
     const far = this.map.getZoom() < this.legend.levels[0];
     by("approach").hidden = !far || !!this.wrong;
@@ -124,7 +131,9 @@ export class Mosaic {
     else if (failures.length) {
       const many = failures.length === 1 ? "A tile" : `${failures.length} tiles`;
       this.say(`${many} can't be read: ${failures[0]}`, true);
-    } else this.say(busy ? "Reading …" : "");
+    } else if (busy) this.say("Reading …");
+    else if (this.empty) this.say(`Nothing lies here${this.time && ` in ${this.time}`}.`);
+    else this.say("");
   }
 
   say(text, wrong = false) {

@@ -70,7 +70,7 @@ export class Timeline {
   draw() {
     const { context: pen, width, height } = drawing(by("histogram"));
     const most = Math.max(1, ...this.periods.map(([, items]) => items));
-    const plain = colour("line");
+    const plain = colour("edge");
     const chosen = colour("accent");
     const inset = 8; // half of the slider's thumb
     const room = (width - 2 * inset) / Math.max(1, this.periods.length);
