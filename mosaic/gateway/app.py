@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import tempfile
+import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +23,7 @@ from mosaic.gateway.kept import Kept
 from mosaic.gateway.map import Map
 from mosaic.gateway.metrics import CONTENT_TYPE, exposition, summary
 from mosaic.gateway.options import Options
+from mosaic.gateway.room import Room
 from mosaic.gateway.standins import StandIns
 from mosaic.gateway.tiles import Tiles
 from mosaic.gateway.zarr import Zarr
@@ -123,8 +124,9 @@ class Gateway:
     async def _serve(self) -> contextlib.AsyncExitStack:
         told = self.options
         async with contextlib.AsyncExitStack() as stack:
-            made = tempfile.TemporaryDirectory(prefix="mosaic-serve-")
-            self.folder = Path(stack.enter_context(made))
+            room = Room()
+            stack.callback(room.close)
+            self.folder = room.path
             door = Door(told)
             stand_ins = StandIns(lambda: self.url)
             guard = Guard(told, door.heard, stand_ins)
@@ -165,8 +167,10 @@ class Gateway:
                     lambda: door.enter(server), told.host, told.port, backlog=1024
                 )
             except OSError as error:
-                where = f"{told.host}:{told.port}"
-                raise UsageError(f"can't listen on {where} ({error.strerror})") from error
+                # asyncio's own words repeat the address; a resolver's numbers are negative
+                number = error.errno or 0
+                why = os.strerror(number) if number > 0 else error.strerror
+                raise UsageError(f"can't listen on {told.host}:{told.port} ({why})") from error
             stack.callback(listener.close)
             self._port = listener.sockets[0].getsockname()[1]
             return stack.pop_all()

@@ -239,6 +239,22 @@ def test_a_mosaic_that_is_spoiled_takes_no_other_along(
             assert ask(f"{gateway.url}/{path}")[0] == want
 
 
+def test_a_copy_that_cant_be_made_leaves_nothing(
+    serve: Serve, remote: Path, tmp_path: Path
+) -> None:
+    """A disk that is full would stay so. What was cleared away is made again."""
+    spoiled = shutil.copytree(remote, tmp_path / "spoiled")
+    (spoiled / "B04.gti.gpkg").write_bytes(bytes(1 << 20))
+    gateway = serve(remote, spoiled)
+    for _ in range(3):
+        assert ask(f"{gateway.url}/catalogs/spoiled/B04.gti.gpkg")[0] == 503
+    assert not list(gateway.folder.rglob("*"))
+    url = f"{gateway.url}/catalogs/mosaic/B04.gti.gpkg"
+    want = ask(url)[2]
+    shutil.rmtree(gateway.folder)
+    assert ask(url)[::2] == (200, want)
+
+
 def test_scenes_that_are_written_anew_with_their_mosaic(
     serve: Serve, tmp_path: Path, server: RangeServer
 ) -> None:

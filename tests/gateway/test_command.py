@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +35,49 @@ def test_serves_until_it_is_told_to_stop(one: signal.Signals) -> None:
         assert server.wait(20) == 0
     assert f"index    /vsicurl/{url}/catalogs/sample/B04.gti.gpkg" in said
     assert "GET /catalogs/again/collection.json 200" in said
+
+
+def started(folder: Path) -> tuple[subprocess.Popen[str], str]:
+    """A gateway whose temporary files lie in a folder, and its URL."""
+    words = [sys.executable, "-m", "mosaic", "serve", str(SAMPLE), "--port", "0"]
+    told = {**os.environ, "TMPDIR": str(folder)}
+    server = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=told)
+    assert server.stderr is not None
+    (url,) = re.findall(r"http://127\.0\.0\.1:\d+", server.stderr.readline())
+    return server, url
+
+
+def test_what_a_killed_one_leaves_is_swept_by_the_next(tmp_path: Path) -> None:
+    """And nothing else: neither a living one's, nor what only has such a name."""
+    (tmp_path / "mosaic-gateway-note").write_text("")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "mosaic-gateway-link").symlink_to(tmp_path / "elsewhere")
+    kept = {"mosaic-gateway-note", "mosaic-gateway-link", "elsewhere"}
+    living, url = started(tmp_path)
+    (own,) = {path.name for path in tmp_path.iterdir()} - kept
+    killed, _ = started(tmp_path)
+    killed.kill()
+    killed.communicate()
+    (left,) = {path.name for path in tmp_path.iterdir()} - {own, *kept}
+    index = ask(f"{url}/catalogs/sample/B04.gti.gpkg")[2]
+    third, _ = started(tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert own in names
+    assert left not in names
+    assert ask(f"{url}/catalogs/sample/B04.gti.gpkg")[2] == index
+    for one in (living, third):
+        one.terminate()
+        one.communicate(timeout=20)
+        assert one.returncode == 0
+    assert {path.name for path in tmp_path.iterdir()} == kept
+
+
+def test_where_it_cant_listen_is_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = CliRunner().invoke(main, ["serve", str(SAMPLE), "--port", str(port)])
+    assert done.exit_code == 1
+    assert f"mosaic: can't listen on 127.0.0.1:{port} (Address already in use)\n" in done.output
 
 
 def test_what_cant_be_meant_is_said(tmp_path: Path) -> None:
