@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,6 +41,10 @@ _DOCUMENTS = 32 << 20
 """Bytes of catalogs and indexes that are kept in memory."""
 _DRAWN = 64 << 20
 """Bytes of tiles and chunks that are kept as they were drawn."""
+_BACKLOG = 1024
+"""Connections that wait to be let in."""
+_AT_ONCE = 16
+"""Connections that asyncio lets in before the door may close any: each is an open file."""
 _LINE = 8190
 """Bytes of a request's first line, and of a header, at most."""
 
@@ -164,7 +169,7 @@ class Gateway:
             server = runner.server
             try:
                 listener = await asyncio.get_running_loop().create_server(
-                    lambda: door.enter(server), told.host, told.port, backlog=1024
+                    lambda: door.enter(server), told.host, told.port, backlog=_AT_ONCE
                 )
             except OSError as error:
                 # asyncio's own words repeat the address; a resolver's numbers are negative
@@ -172,6 +177,9 @@ class Gateway:
                 why = os.strerror(number) if number > 0 else error.strerror
                 raise UsageError(f"can't listen on {told.host}:{told.port} ({why})") from error
             stack.callback(listener.close)
+            for one in listener.sockets:
+                with socket.socket(fileno=os.dup(one.fileno())) as same:
+                    same.listen(_BACKLOG)
             self._port = listener.sockets[0].getsockname()[1]
             return stack.pop_all()
         raise AssertionError("unreachable")  # pragma: no cover

@@ -14,6 +14,7 @@ from typing import Any
 from mosaic.errors import UsageError
 from mosaic.gateway.app import Gateway
 from mosaic.gateway.catalogs import named
+from mosaic.gateway.door import widen
 from mosaic.gateway.options import Options
 
 
@@ -57,6 +58,7 @@ def serve(sources: tuple[str, ...], options: Options, say: Callable[[str], None]
     stop = threading.Event()
     for one in (signal.SIGINT, signal.SIGTERM):
         signal.signal(one, lambda *_: stop.set())
+    widen(options.connections)
     with Gateway(named(sources), options) as gateway:
         say(f"serving  {gateway.url}/catalogs")
         say(f"map      {gateway.url}/")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -37,9 +39,9 @@ def test_serves_until_it_is_told_to_stop(one: signal.Signals) -> None:
     assert "GET /catalogs/again/collection.json 200" in said
 
 
-def started(folder: Path) -> tuple[subprocess.Popen[str], str]:
-    """A gateway whose temporary files lie in a folder, and its URL."""
-    words = [sys.executable, "-m", "mosaic", "serve", str(SAMPLE), "--port", "0"]
+def started(folder: Path, *before: str) -> tuple[subprocess.Popen[str], str]:
+    """A gateway whose temporary files lie in a folder, and its URL. ``before``: what starts it."""
+    words = [*before, sys.executable, "-m", "mosaic", "serve", str(SAMPLE), "--port", "0"]
     told = {**os.environ, "TMPDIR": str(folder)}
     server = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=told)
     assert server.stderr is not None
@@ -70,6 +72,34 @@ def test_what_a_killed_one_leaves_is_swept_by_the_next(tmp_path: Path) -> None:
         one.communicate(timeout=20)
         assert one.returncode == 0
     assert {path.name for path in tmp_path.iterdir()} == kept
+
+
+def test_few_open_files(tmp_path: Path) -> None:
+    """More connections than files: some are told 503, the others go on, and no log is flooded."""
+    server, url = started(tmp_path, "prlimit", "--nofile=256:256")
+    host, _, port = url.removeprefix("http://").partition(":")
+    with contextlib.ExitStack() as stack:
+        ends = [
+            stack.enter_context(socket.create_connection((host, int(port)))) for _ in range(300)
+        ]
+        assert ask(f"{url}/healthz")[0] == 503
+        ends[0].sendall(b"GET /catalogs/sample/B04.gti.gpkg HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        ends[0].settimeout(10)
+        assert ends[0].recv(15) == b"HTTP/1.1 200 OK"
+    time.sleep(0.5)
+    assert ask(f"{url}/healthz")[0] == 200
+    server.terminate()
+    assert "Too many open files" not in server.communicate(timeout=20)[1]
+
+
+def test_as_many_files_as_it_needs_where_it_may(tmp_path: Path) -> None:
+    """1024 is what most systems allow unless asked: fewer than its connections."""
+    server, _ = started(tmp_path, "prlimit", "--nofile=256:8192")
+    limits = Path(f"/proc/{server.pid}/limits").read_text()
+    server.terminate()
+    server.communicate(timeout=20)
+    (soft,) = re.findall(r"Max open files +(\d+)", limits)
+    assert Options().connections < int(soft) < 8192
 
 
 def test_where_it_cant_listen_is_said() -> None:
