@@ -17,6 +17,8 @@ from mosaic.gateway.catalogs import named
 from mosaic.gateway.door import widen
 from mosaic.gateway.options import Options
 
+_ENDS = (signal.SIGINT, signal.SIGTERM)
+
 
 def configured(path: str | None, flags: dict[str, Any]) -> Options:
     """Options of a TOML file, overridden by flags that were given (not None).
@@ -53,11 +55,19 @@ def configured(path: str | None, flags: dict[str, Any]) -> Options:
 def serve(sources: tuple[str, ...], options: Options, say: Callable[[str], None]) -> None:
     """Serves mosaics until SIGINT or SIGTERM; requests under way are finished then.
 
+    A second signal ends the process at once.
+
     ``say`` is told where. Raises what :class:`~mosaic.gateway.app.Gateway` raises.
     """
     stop = threading.Event()
-    for one in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(one, lambda *_: stop.set())
+
+    def end(*_: object) -> None:
+        for one in _ENDS:
+            signal.signal(one, signal.SIG_DFL)
+        stop.set()
+
+    for one in _ENDS:
+        signal.signal(one, end)
     widen(options.connections)
     with Gateway(named(sources), options) as gateway:
         say(f"serving  {gateway.url}/catalogs")
@@ -65,7 +75,7 @@ def serve(sources: tuple[str, ...], options: Options, say: Callable[[str], None]
         for location in gateway.locations():
             say(f"index    {location}")
         stop.wait()
-        say("stopping")
+        say("stopping: requests under way are finished; once more to stop at once")
 
 
 def log_to_stderr() -> None:

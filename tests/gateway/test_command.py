@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+import mosaic
 from mosaic.cli import main
 from mosaic.errors import UsageError
 from mosaic.gateway.command import configured
 from mosaic.gateway.options import Options
+from tests.support.scenes import utm_scene, write_scenes
 from tests.support.upstream import ask
 
 SAMPLE = Path(__file__).resolve().parents[2] / "catalogs/sample"
@@ -39,9 +41,30 @@ def test_serves_until_it_is_told_to_stop(one: signal.Signals) -> None:
     assert "GET /catalogs/again/collection.json 200" in said
 
 
-def started(folder: Path, *before: str) -> tuple[subprocess.Popen[str], str]:
+@pytest.mark.parametrize("one", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_it_at_once(tmp_path: Path, one: signal.Signals) -> None:
+    """While a client takes its time, who waits before a terminal needn't."""
+    items = write_scenes(tmp_path / "scenes", [utm_scene("a", 32632, 9.0, 47.5, 64, 10.0)])
+    mosaic.build(items, tmp_path / "mosaic")
+    scene = tmp_path / "scenes/a/B04.tif"
+    scene.write_bytes(bytes(64 << 20))
+    server, url = started(tmp_path, served=tmp_path / "mosaic")
+    host, _, port = url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port))) as end:
+        end.sendall(f"GET /raw/file{scene} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        assert end.recv(15) == b"HTTP/1.1 200 OK"
+        for _ in range(2):
+            assert server.poll() is None
+            server.send_signal(one)
+            time.sleep(1)
+        said = server.communicate(timeout=3)[1]
+    assert server.returncode == -one
+    assert "once more" in said
+
+
+def started(folder: Path, *before: str, served: Path = SAMPLE) -> tuple[subprocess.Popen[str], str]:
     """A gateway whose temporary files lie in a folder, and its URL. ``before``: what starts it."""
-    words = [*before, sys.executable, "-m", "mosaic", "serve", str(SAMPLE), "--port", "0"]
+    words = [*before, sys.executable, "-m", "mosaic", "serve", str(served), "--port", "0"]
     told = {**os.environ, "TMPDIR": str(folder)}
     server = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=told)
     assert server.stderr is not None
