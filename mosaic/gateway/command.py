@@ -45,7 +45,8 @@ def configured(path: str | None, flags: dict[str, Any]) -> Options:
     known = [field.name for field in fields(Options)]
     unknown = [name for name in told if name not in known]
     if unknown:
-        raise UsageError(f"{path} sets {', '.join(unknown)}; it may set {', '.join(known)}")
+        may = ", ".join([*known, "token_file"])
+        raise UsageError(f"{path} sets {', '.join(unknown)}; it may set {may}")
     for name in ("redirects", "origins"):
         if isinstance(told.get(name), list):  # of a text, each letter would be one
             told[name] = tuple(told[name])
