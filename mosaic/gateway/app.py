@@ -19,7 +19,7 @@ from mosaic.errors import UsageError
 from mosaic.gateway.catalogs import Catalogs, Pages
 from mosaic.gateway.copies import Copies
 from mosaic.gateway.door import Door
-from mosaic.gateway.guard import SERVER_LOG, Guard
+from mosaic.gateway.guard import SERVER_LOG, Guard, failed
 from mosaic.gateway.kept import Kept
 from mosaic.gateway.map import Map
 from mosaic.gateway.metrics import CONTENT_TYPE, exposition, summary
@@ -135,7 +135,7 @@ class Gateway:
             door = Door(told)
             stand_ins = StandIns(lambda: self.url)
             guard = Guard(told, door.heard, stand_ins)
-            answers = Answers(self.gate, stall=told.stall)
+            answers = Answers(self.gate, note=lambda _, error: failed(error), stall=told.stall)
             documents = Answers(self._own, stall=told.stall)
             copies = Copies(self.folder)
             pages = Pages(self._catalogs, copies, answers, documents, lambda: self.url)

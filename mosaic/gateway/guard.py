@@ -187,7 +187,13 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
         why = "the catalog can't be read now; see the gateway's log"
         return told(503, why, **{"Retry-After": "5"})
     except MosaicError as error:
+        failed(error)
         return told(502, str(error))
+
+
+def failed(error: MosaicError) -> None:
+    """Tell the log why a scene can't be read: GDAL shows its users the status alone."""
+    _LOG.warning("%s", " | ".join(str(error).splitlines()))
 
 
 def told(status: int, text: str, **headers: str) -> web.Response:

@@ -22,15 +22,15 @@ class Room:
     """
 
     def __init__(self) -> None:
-        base = Path(tempfile.gettempdir())
-        _sweep(base)
         try:
+            base = Path(tempfile.gettempdir())
+            _sweep(base)
             # by another name until it is locked: who sweeps now doesn't take it for a dead one's
             new = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=base))
             self._handle = lock(new)
             self.path = new.rename(new.with_name(new.name.removeprefix(".")))
         except OSError as error:
-            why = f"no folder can be made in {base} ({error.strerror}): make room, or set TMPDIR"
+            why = f"no temporary folder can be made ({error.strerror}): make room, or set TMPDIR"
             raise UsageError(why) from error
         self._pid = os.getpid()
 
