@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import tempfile
+import os
+import socket
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ from mosaic.gateway.kept import Kept
 from mosaic.gateway.map import Map
 from mosaic.gateway.metrics import CONTENT_TYPE, exposition, summary
 from mosaic.gateway.options import Options
+from mosaic.gateway.room import Room
 from mosaic.gateway.standins import StandIns
 from mosaic.gateway.tiles import Tiles
 from mosaic.gateway.zarr import Zarr
@@ -40,6 +42,10 @@ _DOCUMENTS = 32 << 20
 """Bytes of catalogs and indexes that are kept in memory."""
 _DRAWN = 64 << 20
 """Bytes of tiles and chunks that are kept as they were drawn."""
+_BACKLOG = 1024
+"""Connections that wait to be let in."""
+_AT_ONCE = 16
+"""Connections that asyncio lets in before the door may close any: each is an open file."""
 _LINE = 8190
 """Bytes of a request's first line, and of a header, at most."""
 
@@ -135,8 +141,9 @@ class Gateway:
     async def _serve(self) -> contextlib.AsyncExitStack:
         told = self.options
         async with contextlib.AsyncExitStack() as stack:
-            made = tempfile.TemporaryDirectory(prefix="mosaic-serve-")
-            self.folder = Path(stack.enter_context(made))
+            room = Room()
+            stack.callback(room.close)
+            self.folder = room.path
             door = Door(told)
             stand_ins = StandIns(lambda: self.url)
             guard = Guard(told, door.heard, self._catalogs.hidden, stand_ins)
@@ -174,12 +181,17 @@ class Gateway:
             server = runner.server
             try:
                 listener = await asyncio.get_running_loop().create_server(
-                    lambda: door.enter(server), told.host, told.port, backlog=1024
+                    lambda: door.enter(server), told.host, told.port, backlog=_AT_ONCE
                 )
             except OSError as error:
-                where = f"{told.host}:{told.port}"
-                raise UsageError(f"can't listen on {where} ({error.strerror})") from error
+                # asyncio's own words repeat the address; a resolver's numbers are negative
+                number = error.errno or 0
+                why = os.strerror(number) if number > 0 else error.strerror
+                raise UsageError(f"can't listen on {told.host}:{told.port} ({why})") from error
             stack.callback(listener.close)
+            for one in listener.sockets:
+                with socket.socket(fileno=os.dup(one.fileno())) as same:
+                    same.listen(_BACKLOG)
             self._port = listener.sockets[0].getsockname()[1]
             return stack.pop_all()
         raise AssertionError("unreachable")  # pragma: no cover

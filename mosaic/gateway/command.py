@@ -14,7 +14,10 @@ from typing import Any
 from mosaic.errors import UsageError
 from mosaic.gateway.app import Gateway
 from mosaic.gateway.catalogs import named
+from mosaic.gateway.door import widen
 from mosaic.gateway.options import Options
+
+_ENDS = (signal.SIGINT, signal.SIGTERM)
 
 
 def configured(path: str | None, flags: dict[str, Any]) -> Options:
@@ -44,7 +47,8 @@ def configured(path: str | None, flags: dict[str, Any]) -> Options:
     known = [field.name for field in fields(Options)]
     unknown = [name for name in told if name not in known]
     if unknown:
-        raise UsageError(f"{path} sets {', '.join(unknown)}; it may set {', '.join(known)}")
+        may = ", ".join([*known, "token_file"])
+        raise UsageError(f"{path} sets {', '.join(unknown)}; it may set {may}")
     for name in ("redirects", "origins"):
         if isinstance(told.get(name), list):  # of a text, each letter would be one
             told[name] = tuple(told[name])
@@ -54,18 +58,27 @@ def configured(path: str | None, flags: dict[str, Any]) -> Options:
 def serve(sources: tuple[str, ...], options: Options, say: Callable[[str], None]) -> None:
     """Serves mosaics until SIGINT or SIGTERM; requests under way are finished then.
 
+    A second signal ends the process at once.
+
     ``say`` is told where. Raises what :class:`~mosaic.gateway.app.Gateway` raises.
     """
     stop = threading.Event()
-    for one in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(one, lambda *_: stop.set())
+
+    def end(*_: object) -> None:
+        for one in _ENDS:
+            signal.signal(one, signal.SIG_DFL)
+        stop.set()
+
+    for one in _ENDS:
+        signal.signal(one, end)
+    widen(options.connections)
     with Gateway(named(sources), options) as gateway:
         say(f"serving  {gateway.url}/catalogs")
         say(f"map      {gateway.url}/")
         for location in gateway.locations():
             say(f"index    {location}")
         stop.wait()
-        say("stopping")
+        say("stopping: requests under way are finished; once more to stop at once")
 
 
 def log_to_stderr() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -43,7 +44,7 @@ class Copies:
         self._sweep(served)
         key = (served.name, served.stamp, file)
         task = self._made.get(key)
-        if task is None or (task.done() and (task.cancelled() or task.exception())):
+        if task is None or _is_spent(task):
             self._count += 1
             target = self._folder / f"{self._count}" / Path(file).name
             work = bridge.pooled(lambda: made(served, site, file, target))
@@ -63,12 +64,22 @@ class Copies:
         del stamps[:-2]
 
 
+def _is_spent(task: asyncio.Task[Path]) -> bool:
+    """Whether a copy couldn't be made, or is gone: old temporary files are cleared away."""
+    if not task.done():
+        return False
+    return task.cancelled() or task.exception() is not None or not task.result().exists()
+
+
 def made(served: Served, site: Site, file: str, target: Path) -> Path:
     """Writes a file of a mosaic as it is served. Raises CatalogError."""
     source = served.folder / file
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _maker(file)(served, site, source, target)
+        with contextlib.ExitStack() as undo:  # half of one would keep a full disk full
+            undo.callback(shutil.rmtree, target.parent, ignore_errors=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _maker(file)(served, site, source, target)
+            undo.pop_all()
     except CatalogError:
         raise
     except Exception as error:  # a spoiled file is no fault of whoever asks for it
@@ -136,7 +147,7 @@ def _index(served: Served, site: Site, source: Path, target: Path) -> None:
     told = served.document["assets"]
     asset = next(name for name in told if told[name]["href"] == f"./{source.name}")
     rows = rows_by_location(served, asset)
-    with sqlite3.connect(target) as database:
+    with contextlib.closing(sqlite3.connect(target)) as database, database:
         # GDAL's triggers keep the spatial index and want its functions; no footprint changes here
         kept = database.execute(
             "SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ?", (LAYER,)
@@ -149,7 +160,6 @@ def _index(served: Served, site: Site, source: Path, target: Path) -> None:
             database.executemany(f"UPDATE {LAYER} SET location = ? WHERE fid = ?", led)
         for _, sql in kept:
             database.execute(sql)
-    database.close()
 
 
 def _tile(served: Served, asset: str, rows: dict[str, int], site: Site, where: str) -> str:

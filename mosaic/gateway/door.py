@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import resource
 
 from aiohttp import web
 
@@ -13,6 +15,26 @@ _FULL = (
     b"Connection: close\r\n\r\n"
 )
 _FEW = 64
+_OTHERS = 512
+"""Files that a gateway opens besides its connections, at most: scenes, copies, storage."""
+
+
+def widen(connections: int) -> None:
+    """Let this process open as many files as so many connections need, so far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _OTHERS
+    most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with contextlib.suppress(OSError, ValueError):  # then fewer connections are let in
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def _most(connections: int) -> int:
+    """How many connections leave files for the rest: without any, accepting fails, and floods."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return connections
+    return max(1, min(connections, soft - min(_OTHERS, soft // 2)))
 
 
 class Door:
@@ -20,15 +42,16 @@ class Door:
 
     def __init__(self, options: Options) -> None:
         self._options = options
+        self._most = _most(options.connections)
         self._open: dict[asyncio.BaseProtocol, bool] = {}
         self._sweep = _FEW
 
     def enter(self, server: web.Server) -> asyncio.BaseProtocol:
         """The protocol of a new connection."""
-        if len(self._open) >= min(self._sweep, self._options.connections):
+        if len(self._open) >= min(self._sweep, self._most):
             self._open = {one: told for one, told in self._open.items() if _is_open(one)}
             self._sweep = max(_FEW, 2 * len(self._open))
-        if len(self._open) >= self._options.connections:
+        if len(self._open) >= self._most:
             return _Full()
         protocol: asyncio.BaseProtocol = server()
         self._open[protocol] = False

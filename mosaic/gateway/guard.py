@@ -205,7 +205,7 @@ async def _answered(request: web.Request, handler: Handler) -> web.StreamRespons
 
 def failed(href: str, error: MosaicError) -> None:
     """Log why something couldn't be read: few clients show it; once a body began none hears it."""
-    _LOG.warning("failed: %s", error)
+    _LOG.warning("failed: %s", " | ".join(str(error).splitlines()))
 
 
 def told(status: int, text: str, **headers: str) -> web.Response:

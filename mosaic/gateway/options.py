@@ -39,7 +39,7 @@ class Options:
     queue: int = 1024
     """Requests that wait for that; more are answered 503."""
     connections: int = 4096
-    """Connections held open; more are answered 503."""
+    """Connections held open, if the system allows as many files; more are answered 503."""
     head: float = 30.0
     """Seconds until a new connection has sent its first request."""
     stall: float = 60.0

@@ -73,8 +73,12 @@ def load(name: str, folder: Path, gate: Gate) -> Served:
 
 
 def _loaded(name: str, folder: Path, gate: Gate) -> Served:
-    stamp = stamp_of(folder)
     place = Folder.at(folder, gate)
+    try:
+        stamp = stamp_of(folder)
+    except CatalogError:
+        place.collection()  # it says so where there never was a mosaic
+        raise
     document, columns = place.collection(), place.columns(ITEMS)
     files = _files(document, folder)
     opened = open_mosaic(place, None, document, columns)

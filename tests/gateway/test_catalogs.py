@@ -254,6 +254,22 @@ def test_an_item_that_is_spoiled(serve: Serve, remote: Path, tmp_path: Path, tex
     assert ask(f"{gateway.url}/catalogs/copy/collection.json")[0] == 200
 
 
+def test_a_copy_that_cant_be_made_leaves_nothing(
+    serve: Serve, remote: Path, tmp_path: Path
+) -> None:
+    """A disk that is full would stay so. What was cleared away is made again."""
+    spoiled = shutil.copytree(remote, tmp_path / "spoiled")
+    (spoiled / "B04.gti.gpkg").write_bytes(bytes(1 << 20))
+    gateway = serve(remote, spoiled)
+    for _ in range(3):
+        assert ask(f"{gateway.url}/catalogs/spoiled/B04.gti.gpkg")[0] == 503
+    assert not list(gateway.folder.rglob("*"))
+    url = f"{gateway.url}/catalogs/mosaic/B04.gti.gpkg"
+    want = ask(url)[2]
+    shutil.rmtree(gateway.folder)
+    assert ask(url)[::2] == (200, want)
+
+
 def test_scenes_that_are_written_anew_with_their_mosaic(
     serve: Serve, tmp_path: Path, server: RangeServer
 ) -> None:
@@ -304,7 +320,7 @@ def test_a_collection_can_claim_no_file_elsewhere(
 
 
 def test_what_cant_be_served_is_said_at_the_start(tmp_path: Path, remote: Path) -> None:
-    with pytest.raises(CatalogError, match="can't be read"):
+    with pytest.raises(CatalogError, match="holds no mosaic"):
         Gateway({"x": tmp_path}, Options(port=0))
     copy = shutil.copytree(remote, tmp_path / "copy")
     table = pq.read_table(copy / "items.parquet")

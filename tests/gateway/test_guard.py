@@ -305,6 +305,21 @@ def test_the_log_tells_why_what_failed(
     assert re.search(r"failed: item S2_32_0_0 asset B04 .*no TIFF", caplog.text)
 
 
+def test_the_log_tells_why_a_scene_cant_be_read(
+    serve: Serve, remote: Path, server: RangeServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Readers show a status at most."""
+    gateway = serve(remote)
+    server.behaviour.forbidden = NAME
+    for path in (urlsplit(raw(gateway, server.url(NAME))).path, "/zarr/mosaic/B04/c/0/0/0"):
+        caplog.clear()
+        assert ask(gateway.url + path)[0] in (403, 502)
+        (why,) = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+        assert server.url(NAME) in why
+        assert "status 403" in why
+        assert "\n" not in why
+
+
 def test_requests_under_way_are_finished(serve: Serve, remote: Path, server: RangeServer) -> None:
     gateway = serve(remote, grace=5.0)
     server.behaviour.latency = 0.6
