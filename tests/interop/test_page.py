@@ -185,6 +185,7 @@ def test_footprints_have_the_colours_of_their_crs(show: Open) -> None:
 def test_the_slider_shows_one_day(show: Open) -> None:
     """The second day's scenes have gaps, through which the first day's show no more."""
     tab = show(f"{HERE}&footprints=0")
+    assert tab.run("unit.parentElement.hidden")  # both days are of one month
     tab.run("document.querySelector('#time').focus()")
     for key, code, day in (
         ("ArrowRight", 39, "2025-06-01"),  # all of them are left of the first
@@ -266,6 +267,7 @@ def test_a_footprint_over_180_is_one(show: Open, tmp_path: Path) -> None:
 def test_a_time_stays_when_it_is_told_otherwise(show: Open, scattered: Gateway) -> None:
     tab = show("time=2025-06-20&rescale=0,1", base=scattered.url)
     assert tab.run("facts.textContent") == "3 items in EPSG:4326 · 2025-06-01 to 2026-01-05"
+    assert not tab.run("unit.parentElement.hidden")
     choose = "(unit.value = '%s', unit.onchange())"
     for unit, want in (("month", "2025-06"), ("year", "2025"), ("day", "2025-06-01")):
         tab.run(choose % unit)
