@@ -159,6 +159,18 @@ def test_it_shows_the_mosaic_and_asks_nobody_else(show: Open, gateway: Gateway) 
     assert any("Content Security Policy" in text for text in tab.complaints)  # as it would
 
 
+def test_degrees_can_be_read_over_any_picture(show: Open) -> None:
+    """Letters have the map's ground around them."""
+    tab = show(f"{HERE}&footprints=0")
+    around = tab.run("""(() => {
+        const {width, height} = graticule;
+        const {data} = graticule.getContext('2d').getImageData(0, 0, width, height);
+        return [...Array(width * height).keys()].filter((one) => data[4 * one + 3] === 255)
+            .map((one) => [...data.slice(4 * one, 4 * one + 3)]);
+    })()""")
+    assert around.count(list(NOTHING)) > 500
+
+
 def test_footprints_have_the_colours_of_their_crs(show: Open) -> None:
     tab = show(HERE)
     tab.until("document.querySelector('#inview').textContent === '8 in view'")
