@@ -497,6 +497,14 @@ def test_it_fits_a_small_screen_and_all_controls_have_names(show: Open, scheme: 
     ]  # fmt: skip
 
 
+def test_a_token_may_be_told_in_the_address(show: Open, built: Path) -> None:
+    with Gateway({"alps": built}, Options(port=0, token="s3cret")) as running:
+        tab = show(HERE, base=running.url.replace("://", "://me:s3cret@"))
+        tab.until(READY)
+        assert tab.run("notice.textContent") == ""
+        assert tab.complaints == []
+
+
 def test_pages_elsewhere_read_what_they_may(tab: Tab, upstream: RangeServer, built: Path) -> None:
     """A page of a named origin reads a key, a piece, a tile, with the token; others, none."""
     upstream.objects["page.html"] = b"<!doctype html>"
