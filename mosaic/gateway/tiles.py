@@ -71,9 +71,10 @@ class Tiles:
         grid = tile(z, x, y, style.size)
         if kind not in _KINDS or grid is None:
             raise web.HTTPNotFound
-        if z < shown_levels(served)[0]:
+        coarsest = shown_levels(served)[0]
+        if z < coarsest:
             raise UsageError(
-                f"too many scenes lie in a tile of level {z}: from {shown_levels(served)[0]}"
+                f"too many scenes lie in a tile of level {z}: this mosaic's begin at {coarsest}"
             )
         told = hashlib.sha1(repr((served.stamp, __version__, request.path_qs)).encode()).hexdigest()
         headers = {"ETag": f'"{told}"', "Content-Type": _KINDS[kind]}

@@ -159,6 +159,18 @@ def test_it_shows_the_mosaic_and_asks_nobody_else(show: Open, gateway: Gateway) 
     assert any("Content Security Policy" in text for text in tab.complaints)  # as it would
 
 
+def test_degrees_can_be_read_over_any_picture(show: Open) -> None:
+    """Letters have the map's ground around them."""
+    tab = show(f"{HERE}&footprints=0")
+    around = tab.run("""(() => {
+        const {width, height} = graticule;
+        const {data} = graticule.getContext('2d').getImageData(0, 0, width, height);
+        return [...Array(width * height).keys()].filter((one) => data[4 * one + 3] === 255)
+            .map((one) => [...data.slice(4 * one, 4 * one + 3)]);
+    })()""")
+    assert around.count(list(NOTHING)) > 500
+
+
 def test_footprints_have_the_colours_of_their_crs(show: Open) -> None:
     tab = show(HERE)
     tab.until("document.querySelector('#inview').textContent === '8 in view'")
@@ -185,6 +197,7 @@ def test_footprints_have_the_colours_of_their_crs(show: Open) -> None:
 def test_the_slider_shows_one_day(show: Open) -> None:
     """The second day's scenes have gaps, through which the first day's show no more."""
     tab = show(f"{HERE}&footprints=0")
+    assert tab.run("unit.parentElement.hidden")  # both days are of one month
     tab.run("document.querySelector('#time').focus()")
     for key, code, day in (
         ("ArrowRight", 39, "2025-06-01"),  # all of them are left of the first
@@ -266,6 +279,7 @@ def test_a_footprint_over_180_is_one(show: Open, tmp_path: Path) -> None:
 def test_a_time_stays_when_it_is_told_otherwise(show: Open, scattered: Gateway) -> None:
     tab = show("time=2025-06-20&rescale=0,1", base=scattered.url)
     assert tab.run("facts.textContent") == "3 items in EPSG:4326 · 2025-06-01 to 2026-01-05"
+    assert not tab.run("unit.parentElement.hidden")
     choose = "(unit.value = '%s', unit.onchange())"
     for unit, want in (("month", "2025-06"), ("year", "2025"), ("day", "2025-06-01")):
         tab.run(choose % unit)
@@ -481,6 +495,14 @@ def test_it_fits_a_small_screen_and_all_controls_have_names(show: Open, scheme: 
     assert [name for name in order if name in ("map", "all", "time", "theme", "mode")] == [
         "map", "all", "time", "theme", "mode",
     ]  # fmt: skip
+
+
+def test_a_token_may_be_told_in_the_address(show: Open, built: Path) -> None:
+    with Gateway({"alps": built}, Options(port=0, token="s3cret")) as running:
+        tab = show(HERE, base=running.url.replace("://", "://me:s3cret@"))
+        tab.until(READY)
+        assert tab.run("notice.textContent") == ""
+        assert tab.complaints == []
 
 
 def test_pages_elsewhere_read_what_they_may(tab: Tab, upstream: RangeServer, built: Path) -> None:

@@ -1,10 +1,15 @@
 // What the page asks of the gateway; all paths lead from /map/<mosaic>.
 
-/** The gateway's root, wherever a proxy put it. */
-export const ROOT = new URL("..", document.baseURI).href;
+/** The gateway's root, wherever a proxy put it; what was shown in its URL, browsers don't take again. */
+export const ROOT = bare(new URL("..", document.baseURI));
 
 /** The mosaic of this page. */
 export const NAME = decodeURIComponent(location.pathname.split("/").pop());
+
+function bare(url) {
+  url.username = url.password = "";
+  return url.href;
+}
 
 /** An answer that isn't what was asked for. */
 export class Refused extends Error {

@@ -12,15 +12,15 @@ export function graticule(map, canvas) {
     const step = STEPS.findLast((one) => (one / (bounds.getEast() - bounds.getWest())) * width > 110);
     const digits = Math.max(0, Math.ceil(-Math.log10(step)));
     pen.strokeStyle = colour("grid");
-    pen.fillStyle = colour("quiet");
     pen.font = "11px system-ui, sans-serif";
     pen.beginPath();
+    const texts = [];
     for (let lon = first(bounds.getWest(), step); lon <= bounds.getEast(); lon += step) {
       const { x } = map.latLngToContainerPoint([0, lon]);
       pen.moveTo(x, 0);
       pen.lineTo(x, height);
       const turned = ((((lon + 180) % 360) + 360) % 360) - 180;
-      pen.fillText(degrees(turned, digits, "E", "W"), x + 3, 13);
+      texts.push([degrees(turned, digits, "E", "W"), x + 3, 13]);
     }
     const south = Math.max(-85, bounds.getSouth());
     for (let lat = first(south, step); lat <= Math.min(85, bounds.getNorth()); lat += step) {
@@ -28,9 +28,16 @@ export function graticule(map, canvas) {
       pen.moveTo(0, y);
       pen.lineTo(width, y);
       const text = degrees(lat, digits, "N", "S");
-      if (y > 30) pen.fillText(text, width - pen.measureText(text).width - 4, y - 3); // below the meridians' own
+      // below the meridians' own
+      if (y > 30) texts.push([text, width - pen.measureText(text).width - 4, y - 3]);
     }
     pen.stroke();
+    pen.lineWidth = 3; // round letters, which lie on any picture
+    pen.lineJoin = "round";
+    pen.strokeStyle = colour("sea");
+    pen.fillStyle = colour("quiet");
+    for (const text of texts) pen.strokeText(...text);
+    for (const text of texts) pen.fillText(...text);
   };
   map.on("move resize zoomend", draw);
   map.on("zoomstart", () => (canvas.hidden = true));

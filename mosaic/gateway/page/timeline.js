@@ -13,6 +13,7 @@ export class Timeline {
       ([, length], place) => !place || new Set(this.days.map(([day]) => day.slice(0, length))).size > 1,
     );
     by("unit").replaceChildren(...kinds.map(([name]) => make("option", { value: name, textContent: name })));
+    by("unit").parentElement.hidden = kinds.length < 2;
     by("unit").onchange = () => {
       this.group(by("unit").value, this.periods[this.place]?.[0] ?? "");
       this.pick(this.place);
