@@ -115,7 +115,7 @@ def test_a_full_queue_is_no_zeros_either(
 ) -> None:
     gateway = serve(bare, busy=1, queue=0)
     urls = list(tiles(gateway, tmp_path).values())
-    server.behaviour.latency = 1.0
+    server.behaviour.latency = 2.0
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(ask, urls))
     bodies = [body[:11] for _, _, body in answers]
