@@ -31,7 +31,18 @@ _OPEN = ("/healthz",)
 """What is answered without a token."""
 _AT_ONCE = (*_OPEN, "/metrics", "/metrics.json")
 """What is answered however long the queue: how long it is, say."""
-_ROUTES = ("raw", "catalogs", "tiles", "zarr", "map", "page", "metrics", "metrics.json", "healthz")
+_ROUTES = (
+    "raw",
+    "catalogs",
+    "tiles",
+    "zarr",
+    "map",
+    "page",
+    "metrics",
+    "metrics.json",
+    "healthz",
+    "failed",
+)
 _PATH = 4096
 """Characters of a path at most."""
 

@@ -94,6 +94,10 @@ def test_a_stand_in_opens_and_cant_be_read(
     for beside in (".ovr", ".msk", ".aux.xml"):  # GDAL asks for it, and again and again if 503
         assert ask(url + beside)[0] == 404
     assert server.counts.requests == asked
+    # a scene that left the mosaic since the index was opened isn't a hole either
+    gone = f"{gateway.url}/raw/http/example.org/gone.tif?{url.partition('?')[2]}"
+    assert ask(gone)[2][:11] == b"<VRTDataset"
+    assert server.counts.requests == asked
     # only for who opens a tile: whoever reads on, or asks for the file itself, is refused
     assert ask(url, "HEAD")[0] == 403
     assert ask(url, Range="bytes=65536-81919")[0] == 403
@@ -111,7 +115,7 @@ def test_a_full_queue_is_no_zeros_either(
 ) -> None:
     gateway = serve(bare, busy=1, queue=0)
     urls = list(tiles(gateway, tmp_path).values())
-    server.behaviour.latency = 1.0
+    server.behaviour.latency = 2.0
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(ask, urls))
     bodies = [body[:11] for _, _, body in answers]
