@@ -76,8 +76,9 @@ def test_what_a_killed_one_leaves_is_swept_by_the_next(tmp_path: Path) -> None:
     """And nothing else: neither a living one's, nor what only has such a name."""
     (tmp_path / "mosaic-gateway-note").write_text("")
     (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "mosaic-serve-old").mkdir()  # of a version that held no lock
     (tmp_path / "mosaic-gateway-link").symlink_to(tmp_path / "elsewhere")
-    kept = {"mosaic-gateway-note", "mosaic-gateway-link", "elsewhere"}
+    kept = {path.name for path in tmp_path.iterdir()}
     living, url = started(tmp_path)
     (own,) = {path.name for path in tmp_path.iterdir()} - kept
     killed, _ = started(tmp_path)
