@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from cachetools import LRUCache
 
 from mosaic import bridge
 from mosaic.catalog.columns import Codes, codes, combined
@@ -22,6 +23,9 @@ from mosaic.catalog.ranged import Ranges
 
 if TYPE_CHECKING:
     from mosaic.catalog.folder import Folder
+
+_KEPT = 16 << 20
+"""Bytes of columns that are kept of a file, as they were taken rows of."""
 
 
 class ParquetColumns:
@@ -48,6 +52,7 @@ class ParquetColumns:
         self._leaves = [file.schema.column(place).path for place in range(len(file.schema))]
         self._starts = np.cumsum([0, *(self._meta.row_group(g).num_rows for g in self._groups)])
         self._lock = threading.Lock()
+        self._kept: LRUCache[Hashable, pa.Array] = LRUCache(_KEPT, lambda array: int(array.nbytes))
         bridge.settle(self)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -68,6 +73,18 @@ class ParquetColumns:
         """Some columns of some row groups. Arrow's reader serves one thread at a time."""
         with self._lock:
             return self._file.read_row_groups(list(groups), columns=list(leaves))
+
+    def _lately(self, groups: Sequence[int], leaves: Sequence[str], path: str) -> pa.Array:
+        """A column of some row groups, as it was read lately: near windows want the same."""
+        key = path, *groups
+        with self._lock:
+            found = self._kept.get(key)
+        if found is None:
+            found = _walked(self._read(groups, leaves), path)
+            if found.nbytes <= _KEPT:
+                with self._lock:
+                    self._kept[key] = found
+        return found
 
     def mark(self) -> str:
         """Tells one state of the file from another. Raises OSError or StorageError."""
@@ -140,7 +157,7 @@ class ParquetColumns:
         if not len(groups):
             return _walked(self._schema.empty_table().select([path.partition(".")[0]]), path)
         own = [self._groups[group] for group in groups.tolist()]
-        found = _walked(self._read(own, leaves), path)
+        found = self._lately(own, leaves, path)
         sizes = np.diff(self._starts)[groups]
         shift = self._starts[groups] - (np.cumsum(sizes) - sizes)
         group_of = np.searchsorted(self._starts, rows, side="right") - 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from odc.geo.geobox import GeoBox
 
@@ -17,6 +18,8 @@ from mosaic.gateway.pyramid import Block, blocks, tile
 
 _MOMENT = 0.003
 """Seconds in which others may join."""
+_LONGER = 0.02
+"""Seconds in which they may besides, while others are read: two reads at once take no less."""
 _SIDE = 1024
 """Pixels of a side that are read at once, at most."""
 _KEPT = 64 << 20
@@ -43,6 +46,7 @@ class Together:
         # nothing is kept by these: all that wait for one thing share it, and it ends with them
         self._joined: Kept[dict[tuple[int, int], Block]] = Kept(0)
         self._reads: Kept[Reading] = Kept(0)
+        self._under_way: dict[Hashable, set[asyncio.Task[Any]]] = {}
 
     async def numbers(
         self, how: Hashable, place: tuple[int, int, int], side: int, read: Read
@@ -62,10 +66,24 @@ class Together:
         moment.asked.append((here[0], here[1]))
         joined = await self._joined.get(moment, lambda: self._over(key, moment, side))
         block = joined[here[0], here[1]]
-        got = await self._reads.get((moment, block), lambda: _awaited(read(block.grid(z, side))))
+        got = await self._reads.get(
+            (moment, block), lambda: self._read_block(key, read(block.grid(z, side)))
+        )
         grid = tile(*place, side)
         assert grid is not None
         return _part(got, block.place(here[0], here[1], side), grid)
+
+    async def _read_block(self, key: Hashable, work: Awaitable[Reading]) -> Reading:
+        me = asyncio.current_task()
+        assert me is not None
+        under_way = self._under_way.setdefault(key, set())
+        under_way.add(me)
+        try:
+            return await work
+        finally:
+            under_way.discard(me)
+            if not under_way:
+                self._under_way.pop(key, None)
 
     async def _over(
         self, key: Hashable, moment: _Moment, side: int
@@ -73,14 +91,13 @@ class Together:
         """The moment passes: who comes later waits for another."""
         try:
             await asyncio.sleep(_MOMENT)
+            under_way = self._under_way.get(key)
+            if under_way:
+                await asyncio.wait(under_way, timeout=_LONGER)
         finally:
             if self._moments.get(key) is moment:
                 del self._moments[key]
         return blocks(moment.asked, _SIDE // side)
-
-
-async def _awaited(work: Awaitable[Reading]) -> Reading:
-    return await work
 
 
 def _part(got: Reading, here: tuple[slice, slice], grid: GeoBox) -> Reading:
