@@ -48,8 +48,7 @@ def named(sources: tuple[str, ...]) -> dict[str, Path]:
         name, mark, rest = text.partition("=")
         refuse(rest, "serve")
         given = bool(mark) and safe(name) == name
-        # without "..", for hrefs that are resolved have none
-        folder = Path(os.path.normpath(Path(rest if given else text).expanduser().absolute()))
+        folder = _absolute(Path(rest if given else text).expanduser())
         name = name if given else safe(folder.name)
         if name in found:
             raise UsageError(f"two folders are named {name}: give one as NAME={folder}")
@@ -57,12 +56,18 @@ def named(sources: tuple[str, ...]) -> dict[str, Path]:
     return found
 
 
+def _absolute(folder: Path) -> Path:
+    """Without "..", for hrefs that are resolved have none."""
+    return Path(os.path.normpath(folder.absolute()))
+
+
 class Catalogs:
     """The mosaics that a gateway serves."""
 
     def __init__(self, folders: Mapping[str, Path], gate: Gate) -> None:
         self._gate = gate
-        self._served = {name: load(name, folder, gate) for name, folder in folders.items()}
+        whole = {name: _absolute(folder) for name, folder in folders.items()}
+        self._served = {name: load(name, folder, gate) for name, folder in whole.items()}
         self._hosts = {host for one in self._served.values() for host in one.hosts}
         """All that were ever named: what is read there may outlast a build."""
         self._lost: dict[str, CatalogError] = {}
@@ -105,6 +110,14 @@ class Catalogs:
         if name in self._lost:
             raise self._lost[name]
         return self._served.get(name)
+
+    async def asked(self, request: web.Request) -> Served:
+        """The mosaic that a path names. Raises HTTPNotFound, CatalogError."""
+        await self.refresh()
+        served = self.get(request.match_info["name"])
+        if served is None:
+            raise web.HTTPNotFound
+        return served
 
     def site(self, served: Served, base: str) -> Site:
         """Where a mosaic's files are found behind a gateway."""

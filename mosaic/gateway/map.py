@@ -77,7 +77,7 @@ class Map:
 
     async def html(self, request: web.Request) -> web.Response:
         """The page; all else it asks for itself."""
-        await self._served(request)
+        await self._catalogs.asked(request)
         if not self._page.complete:
             return told(503, f"the map needs Leaflet: pip install {LEAFLET}, and start again")
         return self._sent(request, _HTML, _POLICY)
@@ -91,7 +91,7 @@ class Map:
 
     async def legend(self, request: web.Request) -> web.Response:
         """What the page shows before anybody chooses."""
-        served = await self._served(request)
+        served = await self._catalogs.asked(request)
         found = await self._on_thread(
             lambda: legend(served, self._overlay(served), shown_levels(served))
         )
@@ -99,14 +99,14 @@ class Map:
 
     async def footprints(self, request: web.Request) -> web.Response:
         """GeoJSON of what lies in ``bbox``, of ``datetime`` (:meth:`Overlay.features`)."""
-        served = await self._served(request)
+        served = await self._catalogs.asked(request)
         box, span = _box(request), _span(request)
         body = await self._on_thread(lambda: self._overlay(served).features(box, span, _FOOTPRINTS))
         return web.Response(body=body, content_type="application/geo+json")
 
     async def items(self, request: web.Request) -> web.Response:
         """Items below ``at``, a longitude and latitude, of ``datetime``, the topmost first."""
-        served = await self._served(request)
+        served = await self._catalogs.asked(request)
         lon, lat = _numbers(request, "at", 2)
         if not -90 <= lat <= 90:
             raise UsageError(f"at={lon},{lat}: a longitude and a latitude in degrees")
@@ -150,13 +150,6 @@ class Map:
         if known(request.headers.get("If-None-Match", ""), Meta(None, etag)):
             return web.Response(status=304, headers=headers)
         return web.Response(body=body, headers=headers)
-
-    async def _served(self, request: web.Request) -> Served:
-        await self._catalogs.refresh()
-        served = self._catalogs.get(request.match_info["name"])
-        if served is None:
-            raise web.HTTPNotFound
-        return served
 
     async def _on_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -64,7 +64,7 @@ class Tiles:
 
     async def tile(self, request: web.Request) -> web.Response:
         """One tile; empty where the mosaic has nothing, an error where something can't be read."""
-        served = await self._mosaic(request)
+        served = await self._catalogs.asked(request)
         kind = request.match_info["kind"]
         z, x, y = (int(request.match_info[name]) for name in "zxy")
         style = _style(request, served)
@@ -111,31 +111,24 @@ class Tiles:
 
     async def tilejson(self, request: web.Request) -> web.Response:
         """TileJSON, for maps in browsers; the query goes on to the tiles."""
-        served = await self._mosaic(request)
+        served = await self._catalogs.asked(request)
         _style(request, served)
-        template = self._template(request, served, "png")
+        template = self._template(request, served)
         found = tilejson(served.name, template, _bbox(served), shown_levels(served))
         return web.Response(body=orjson.dumps(found), content_type="application/json")
 
     async def wmts(self, request: web.Request) -> web.Response:
         """WMTS capabilities, for QGIS and GDAL; the query goes on to the tiles."""
-        served = await self._mosaic(request)
+        served = await self._catalogs.asked(request)
         _style(request, served)
-        template = self._template(request, served, "png")
+        template = self._template(request, served)
         text = wmts(served.name, template, KINDS["png"], _bbox(served), shown_levels(served))
         return web.Response(text=text, content_type="application/xml")
 
-    async def _mosaic(self, request: web.Request) -> Served:
-        await self._catalogs.refresh()
-        served = self._catalogs.get(request.match_info["name"])
-        if served is None:
-            raise web.HTTPNotFound
-        return served
-
-    def _template(self, request: web.Request, served: Served, kind: str) -> str:
+    def _template(self, request: web.Request, served: Served) -> str:
         pairs = [f"{quote(name)}={quote(text, safe='')}" for name, text in request.query.items()]
         query = f"?{'&'.join(pairs)}" if pairs else ""
-        return f"{self._base()}/tiles/{quote(served.name)}/{{z}}/{{x}}/{{y}}.{kind}{query}"
+        return f"{self._base()}/tiles/{quote(served.name)}/{{z}}/{{x}}/{{y}}.png{query}"
 
 
 def numbers(served: Served, gate: Gate, style: Style, grid: GeoBox, errors: str) -> Reading:

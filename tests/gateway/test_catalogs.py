@@ -353,6 +353,17 @@ def test_scenes_in_the_folder_by_any_name(serve: Serve, tmp_path: Path) -> None:
     np.testing.assert_array_equal(got.values, mosaic.read(built, bands=["B04"]).values)
 
 
+def test_a_folder_by_its_relative_path(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = tmp_path / "mosaic"
+    scenes = [utm_scene("a", 32632, 9.0, 47.5, 64, 60.0)]
+    mosaic.build(write_scenes(built / "scenes", scenes), built)
+    monkeypatch.chdir(tmp_path)
+    url = serve(Path("mosaic")).url
+    assert pixels(f"/vsicurl/{url}/catalogs/mosaic/B04.gti.gpkg") == pixels(built / "B04.gti.gpkg")
+
+
 def test_scenes_in_the_folder_that_cant_be_read(serve: Serve, tmp_path: Path) -> None:
     """Errors don't tell where the folder lies; what is no file doesn't hang."""
     built = tmp_path / "a b"
