@@ -134,13 +134,16 @@ def colours(style: Style, values: Floats, there: Bools) -> npt.NDArray[np.uint8]
     ranges = style.rescale or ((0.0, 255.0),)
     ranges = ranges * len(values) if len(ranges) == 1 else ranges
     low, high = (np.array(side)[:, None, None] for side in zip(*ranges, strict=True))
-    with np.errstate(invalid="ignore", over="ignore"):
-        share = np.clip(np.nan_to_num((values - low) / (high - low)), 0, 1)
-    picture = np.zeros((*there.shape, 4), np.uint8)
-    if style.colormap:
-        picture[..., :3] = mpl.colormaps[style.colormap](share[0], bytes=True)[..., :3]
-    else:
-        picture[..., :3] = np.moveaxis(np.rint(share * 255), 0, -1).astype(np.uint8)
-    picture[..., 3] = 255 * there
-    picture[~there] = 0
+    picture = np.empty((*there.shape, 4), np.uint8)
+    picture[..., 3] = 255
+    with np.errstate(invalid="ignore", over="ignore"):  # of pixels that aren't there
+        share = (values - low) / (high - low)
+        np.clip(share, 0, 1, out=share)
+        if style.colormap:
+            picture[..., :3] = mpl.colormaps[style.colormap](share[0], bytes=True)[..., :3]
+        else:
+            share *= 255
+            picture[..., :3] = np.moveaxis(np.rint(share, out=share), 0, -1)
+    if not there.all():
+        picture[~there] = 0
     return picture
