@@ -190,7 +190,7 @@ class Pages:
         path = request.match_info["path"]
         if served is None or not _plain(path):
             return self._missing()
-        if path in served.files and not path.startswith("/"):  # which a collection may claim
+        if path in served.files:
             site = self._catalogs.site(served, self._base())
             copy = await self._copies.get(served, site, path)
             kind = _TYPES.get(PurePosixPath(path).suffix, "application/octet-stream")
@@ -215,8 +215,9 @@ class Pages:
 
 
 def _plain(path: str) -> bool:
-    """Whether a path names one file, in one way."""
-    return "\0" not in path and str(PurePosixPath(path)) == path and ".." not in path.split("/")
+    """Whether a path names one file of a folder, in one way."""
+    parts = PurePosixPath(path)
+    return not ("\0" in path or parts.is_absolute() or ".." in parts.parts) and str(parts) == path
 
 
 def listing(base: str, served: list[tuple[Site, Served]]) -> dict[str, Any]:

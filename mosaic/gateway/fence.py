@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 from mosaic.errors import AccessError
 from mosaic.storage import Gate
-from mosaic.storage.address import Address
+from mosaic.storage.address import Address, host_of
 from mosaic.storage.parts import Parts
 
 
@@ -34,8 +33,3 @@ class FencedGate(Gate):
                     advice=f"serve with --allow-redirect {host} if it is to be trusted",
                 )
         return place
-
-
-def host_of(url: str) -> str:
-    """Host and port of a URL, as a redirect's are compared."""
-    return urlsplit(url).netloc.rpartition("@")[2].lower()

@@ -14,10 +14,9 @@ from mosaic.catalog.href import location, resolve
 from mosaic.catalog.layout import COLLECTION, ITEMS, MASK
 from mosaic.catalog.opened import Opened, open_mosaic
 from mosaic.errors import CatalogError, StorageError
-from mosaic.gateway.fence import host_of
 from mosaic.gateway.members import Members
 from mosaic.storage import Gate
-from mosaic.storage.address import Places, address
+from mosaic.storage.address import Places, address, host_of
 from mosaic.storage.signers import places_from_env
 
 _BATCH = 1 << 16

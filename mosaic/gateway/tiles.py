@@ -80,11 +80,11 @@ class Tiles:
         headers = {"ETag": f'"{told}"', "Content-Type": _KINDS[kind]}
         if known(request.headers.get("If-None-Match", ""), Meta(None, headers["ETag"])):
             return web.Response(status=304, headers=headers)
-        body = await self._kept.get(told, lambda: self._drawn(served, style, (z, x, y), kind))
+        body = await self._kept.get(told, lambda: self._drawn(served, style, (z, x, y), grid, kind))
         return web.Response(body=body, headers=headers)
 
     async def _drawn(
-        self, served: Served, style: Style, place: tuple[int, int, int], kind: str
+        self, served: Served, style: Style, place: tuple[int, int, int], grid: GeoBox, kind: str
     ) -> bytes:
         """A tile as a file: read with those that are asked for at the same moment.
 
@@ -92,19 +92,15 @@ class Tiles:
         """
         loop = asyncio.get_running_loop()
 
-        async def read(grid: GeoBox, errors: str) -> Reading:
-            work, leash = (served, self._gate, style, grid, errors), Leash()
+        async def read(pixels: GeoBox, errors: str) -> Reading:
+            work, leash = (served, self._gate, style, pixels, errors), Leash()
             try:
                 return await loop.run_in_executor(self._threads, leash.run, numbers, *work)
             finally:
                 leash.cancel()  # where nobody waits for it any more, nobody needs the thread's read
 
-        grid = tile(*place, style.size)
-        assert grid is not None
         how = served.stamp, served.name, style.bands, style.datetime, style.resampling
-        got = await self._together.numbers(
-            how, place, style.size, lambda all_: read(all_, "ignore")
-        )
+        got = await self._together.numbers(how, place, grid, lambda all_: read(all_, "ignore"))
         if not got.covered.all():
             got = await read(grid, "raise")
         return await loop.run_in_executor(self._threads, drawn, served, got, style, grid, kind)

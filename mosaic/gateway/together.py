@@ -14,7 +14,7 @@ from odc.geo.geobox import GeoBox
 
 from mosaic.cube.scripts import Reading
 from mosaic.gateway.kept import Kept
-from mosaic.gateway.pyramid import Block, blocks, tile
+from mosaic.gateway.pyramid import Block, blocks
 
 _MOMENT = 0.003
 """Seconds in which others may join."""
@@ -49,29 +49,28 @@ class Together:
         self._under_way: dict[Hashable, set[asyncio.Task[Any]]] = {}
 
     async def numbers(
-        self, how: Hashable, place: tuple[int, int, int], side: int, read: Read
+        self, how: Hashable, place: tuple[int, int, int], grid: GeoBox, read: Read
     ) -> Reading:
-        """Those of the tile z, x, y of so many pixels a side. ``how``: tells ways of reading apart.
+        """Those of the tile z, x, y on its ``grid``. ``how`` tells ways of reading apart.
 
         Raises what ``read`` raises.
         """
-        return await self._kept.get((how, place, side), lambda: self._read(how, place, side, read))
+        key = how, place, grid.shape.x
+        return await self._kept.get(key, lambda: self._read(how, place, grid, read))
 
     async def _read(
-        self, how: Hashable, place: tuple[int, int, int], side: int, read: Read
+        self, how: Hashable, place: tuple[int, int, int], grid: GeoBox, read: Read
     ) -> Reading:
-        z, *here = place
+        (z, x, y), side = place, grid.shape.x
         key = how, z, side
         moment = self._moments.setdefault(key, _Moment())
-        moment.asked.append((here[0], here[1]))
+        moment.asked.append((x, y))
         joined = await self._joined.get(moment, lambda: self._over(key, moment, side))
-        block = joined[here[0], here[1]]
+        block = joined[x, y]
         got = await self._reads.get(
             (moment, block), lambda: self._read_block(key, read(block.grid(z, side)))
         )
-        grid = tile(*place, side)
-        assert grid is not None
-        return _part(got, block.place(here[0], here[1], side), grid)
+        return _part(got, block.place(x, y, side), grid)
 
     async def _read_block(self, key: Hashable, work: Awaitable[Reading]) -> Reading:
         me = asyncio.current_task()

@@ -100,6 +100,11 @@ def address(href: str, places: Places) -> Address:
     )
 
 
+def host_of(url: str) -> str:
+    """Host and port that a URL names, without a user, to be compared with another's."""
+    return urlsplit(url).netloc.rpartition("@")[2].lower()
+
+
 def url_path(href: str) -> str:
     """``scheme/host/path`` of an href, to stand behind a server's address.
 

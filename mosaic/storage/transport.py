@@ -20,6 +20,7 @@ from yarl import URL
 
 from mosaic.errors import BodyError, RedirectError, UnreachableError
 from mosaic.settings import Retry
+from mosaic.storage.address import host_of
 from mosaic.storage.inward import InwardError, is_inward, lies_inside
 from mosaic.storage.retry import Failure, Kind
 
@@ -117,17 +118,17 @@ class HTTPTransport:
                 return _HTTPExchange(answer)
             status, location = answer.status, answer.headers["Location"]
             answer.release()
-            source, url = _origin(url)[1], _target(url, location, status)
+            source, url = host_of(url), _target(url, location, status)
             if url in seen or len(seen) > self._retry.redirects:
                 what = "a redirect loop" if url in seen else f"{len(seen)} redirects"
                 raise Failure(Kind.FINAL, what, status=status, error=RedirectError)
-            if not self._follow(origin[1], _origin(url)[1]):
+            if not self._follow(origin[1], host_of(url)):
                 raise Failure(
                     Kind.FINAL,
                     "a redirect to a host that isn't allowed",
                     status=status,
                     error=RedirectError,
-                    advice=f"allow {_origin(url)[1]} if it is to be trusted",
+                    advice=f"allow {host_of(url)} if it is to be trusted",
                 )
             seen.add(url)
             session = await self._next(source, url)
@@ -137,7 +138,7 @@ class HTTPTransport:
     async def _next(self, source: str, url: str) -> aiohttp.ClientSession:
         """The session for where a host redirects to. Raises Failure."""
         # what a proxy reaches is the proxy's to know
-        if self._inward(_origin(url)[1]) or (self._proxies and self._proxy(url)):
+        if self._inward(host_of(url)) or (self._proxies and self._proxy(url)):
             return self._open()
         if source not in self._inside:  # once, so that it can't change its mind
             self._inside[source] = await lies_inside(urlsplit(f"//{source}").hostname or "")
@@ -189,8 +190,7 @@ _HARMLESS = frozenset({"range", "if-none-match", "if-modified-since", "accept"})
 
 
 def _origin(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.netloc.rpartition("@")[2].lower()
+    return urlsplit(url).scheme, host_of(url)
 
 
 def _target(url: str, location: str, status: int) -> str:
